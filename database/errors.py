@@ -1,0 +1,19 @@
+"""What the database may say to the service."""
+
+from __future__ import annotations
+
+
+class DatabaseError(Exception):
+    """The root of what this package raises on purpose."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database does not answer, or not in time; the same transaction may succeed later."""
+
+
+class Missing(DatabaseError):
+    """A row that a person or a message named does not exist; the message says which."""
+
+
+class Conflict(DatabaseError):
+    """What was asked contradicts what is stored; the message says both sides."""

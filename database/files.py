@@ -1,0 +1,180 @@
+"""The file log: which files came, what became of them, and where they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.expression import bindparam
+
+from database.keys import BatchKey, TaskKey
+from database.statuses import BatchStatus, FileDecision
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One generation of one object, as a notification announced it."""
+
+    bucket: str
+    object: str
+    generation: int
+    event_type: str
+    size: int | None
+    message_id: str | None
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.object}"
+
+
+@dataclass(frozen=True)
+class LoggedFile:
+    """The file that a batch task has: where it landed, and where it is now."""
+
+    file_log_id: int
+    task: str
+    bucket: str
+    object: str
+    generation: int
+    place_bucket: str
+    place_object: str
+    place_generation: int
+    groups: Mapping[str, Any]
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.object}"
+
+
+_RECORD = text("""
+    INSERT INTO file_log (bucket, object, generation, event_type, size, message_id, decision, reason,
+                          workflow_id, batch_id, task_id, groups)
+    VALUES (:bucket, :object, :generation, :event_type, :size, :message_id, :decision, :reason,
+            :workflow_id, :batch_id, :task_id, :groups)
+    ON CONFLICT (bucket, object, generation, task_id, event_type) DO UPDATE
+       SET decision = excluded.decision, reason = excluded.reason, workflow_id = excluded.workflow_id,
+           batch_id = excluded.batch_id, groups = excluded.groups
+     WHERE file_log.decision = 'REJECTED'
+""").bindparams(bindparam("groups", type_=JSONB))
+
+
+@dataclass(frozen=True)
+class WantedBy:
+    """The task that wants a file, and the batch it belongs to, as far as that is known."""
+
+    workflow_id: int | None = None
+    batch_id: str | None = None
+    task_id: int | None = None
+    groups: Mapping[str, Any] = field(default_factory=dict)
+
+
+NOBODY = WantedBy()
+
+
+def record_file(
+    tx: Connection, arrival: Arrival, decision: FileDecision, reason: str | None, wanted: WantedBy = NOBODY
+) -> None:
+    """Write what became of a file for one task, or for nobody; only a rejection is ever decided anew."""
+    given = {
+        **vars(arrival),
+        **vars(wanted),
+        "decision": decision,
+        "reason": reason,
+        "groups": dict(wanted.groups),
+    }
+    tx.execute(_RECORD, given)
+
+
+_IS_DECIDED = text("""
+    SELECT EXISTS (
+        SELECT FROM file_log
+         WHERE bucket = :bucket AND object = :object AND generation = :generation AND task_id = :task_id
+           AND event_type = :event_type AND decision <> 'REJECTED'
+    )
+""")
+
+
+def is_decided(tx: Connection, arrival: Arrival, task_id: int) -> bool:
+    """Whether this generation has been taken, ignored or superseded for this task before."""
+    decided: bool = tx.execute(_IS_DECIDED, {**vars(arrival), "task_id": task_id}).scalar_one()
+    return decided
+
+
+@dataclass(frozen=True)
+class AwaitingBatch:
+    """What a batch says to a file that comes for one of its tasks."""
+
+    status: BatchStatus
+    #: The version that the batch has; it may be older than the one whose pattern found the file.
+    version: int
+    #: The task's own file settings in that version; None when it has no such task, or one without a file.
+    file: Mapping[str, Any] | None
+
+
+_AWAITING = text("""
+    SELECT b.status, v.version, tv.file
+      FROM task_batch b
+      JOIN workflow_version v ON v.version_id = b.version_id
+      LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = :task_id
+     WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
+""")
+
+
+def awaiting_batch(tx: Connection, key: TaskKey) -> AwaitingBatch:
+    """How the batch of this task stands towards a file; the caller has locked the task's row if there is one."""
+    row = tx.execute(_AWAITING, key.columns).one()
+    return AwaitingBatch(BatchStatus(row.status), row.version, row.file)
+
+
+_TAKEN = text("""
+    SELECT f.file_log_id, t.name AS task, f.bucket, f.object, f.generation,
+           COALESCE(f.place_bucket, f.bucket), COALESCE(f.place_object, f.object),
+           COALESCE(f.place_generation, f.generation), f.groups
+      FROM file_log f JOIN task t ON t.task_id = f.task_id
+     WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id AND f.decision = 'TAKEN'
+""")
+
+
+def taken_files(tx: Connection, batch: BatchKey) -> dict[str, LoggedFile]:
+    """The files of a batch by the name of the task that took them."""
+    files = (LoggedFile(*row) for row in tx.execute(_TAKEN, batch.columns))
+    return {file.task: file for file in files}
+
+
+_SUPERSEDE = text("""
+    UPDATE file_log SET decision = 'SUPERSEDED', reason = :reason
+     WHERE file_log_id = :file_log_id AND decision = 'TAKEN'
+""")
+
+
+def supersede(tx: Connection, file_log_id: int, reason: str) -> None:
+    """Let a newer generation take the place of this one; the caller has locked the batch task."""
+    tx.execute(_SUPERSEDE, {"file_log_id": file_log_id, "reason": reason})
+
+
+_MOVE = text("""
+    UPDATE file_log SET place_bucket = :bucket, place_object = :object, place_generation = :generation
+     WHERE file_log_id = :file_log_id
+""")
+
+
+def store_place(tx: Connection, file_log_id: int, bucket: str, name: str, generation: int) -> None:
+    """Remember where a file has gone; every later attempt reads it there."""
+    tx.execute(_MOVE, {"file_log_id": file_log_id, "bucket": bucket, "object": name, "generation": generation})
+
+
+_IS_OUR_PLACE = text("""
+    SELECT EXISTS (
+        SELECT FROM file_log
+         WHERE place_bucket = :bucket AND place_object = :object AND place_generation = :generation
+    )
+""")
+
+
+def is_place_of_a_file(tx: Connection, arrival: Arrival) -> bool:
+    """Whether this object is where one of our own tasks has put a file."""
+    ours: bool = tx.execute(_IS_OUR_PLACE, vars(arrival)).scalar_one()
+    return ours

@@ -1,0 +1,22 @@
+"""The tables, with every rule that a row must obey whatever statement writes it."""
+
+from database.models.arrivals import Audit, FileLog, RejectedMessage
+from database.models.definitions import Task, TaskDependency, TaskVersion, Workflow, WorkflowVersion
+from database.models.executions import BatchNumber, BatchTask, TaskBatch, TaskLog
+from database.models.row import Row
+
+__all__ = [
+    "Audit",
+    "BatchNumber",
+    "BatchTask",
+    "FileLog",
+    "RejectedMessage",
+    "Row",
+    "Task",
+    "TaskBatch",
+    "TaskDependency",
+    "TaskLog",
+    "TaskVersion",
+    "Workflow",
+    "WorkflowVersion",
+]

@@ -1,0 +1,112 @@
+"""What shall happen: workflows, their versions, tasks and dependencies."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from database.models.row import Row, now
+
+
+class Workflow(Row):
+    """A named DAG; `version` is the newest one, which new batches get."""
+
+    __tablename__ = "workflow"
+    __table_args__ = (CheckConstraint("version >= 0", name="version"),)
+
+    workflow_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    version: Mapped[int] = mapped_column(server_default="0")
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class WorkflowVersion(Row):
+    """What was applied, for ever; batches keep theirs."""
+
+    __tablename__ = "workflow_version"
+    __table_args__ = (UniqueConstraint("workflow_id", "version"), CheckConstraint("version >= 1", name="version"))
+
+    version_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"))
+    version: Mapped[int]
+    batch_template: Mapped[str]
+    params: Mapped[dict[str, Any]]
+    definition: Mapped[dict[str, Any]]
+    digest: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Task(Row):
+    """One step of a workflow; its id belongs to (workflow, name) and is the same in every version."""
+
+    __tablename__ = "task"
+    __table_args__ = (UniqueConstraint("workflow_id", "name"),)
+
+    task_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"))
+    name: Mapped[str]
+
+
+class TaskVersion(Row):
+    """A task as one version of its workflow configures it; `position` numbers the tasks topologically."""
+
+    __tablename__ = "task_version"
+    __table_args__ = (
+        UniqueConstraint("version_id", "position"),
+        # The target of task_dependency's references; the primary key alone could not carry the position.
+        UniqueConstraint("version_id", "task_id", "position"),
+        CheckConstraint("position >= 0", name="position"),
+        CheckConstraint("lease_seconds > 0", name="lease_seconds"),
+        Index("ix_task_version_with_file", "version_id", postgresql_where=text("file IS NOT NULL")),
+    )
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("workflow_version.version_id"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.task_id"), primary_key=True)
+    position: Mapped[int]
+    kind: Mapped[str]
+    rule: Mapped[str]
+    allow_failure: Mapped[bool]
+    disabled: Mapped[bool]
+    #: Whether even the success of this task can make a child SKIPPED, which decides what its completion locks.
+    success_may_skip: Mapped[bool]
+    lease_seconds: Mapped[int]
+    file: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    config: Mapped[dict[str, Any]]
+
+
+class TaskDependency(Row):
+    """An edge of one version. A parent stands before its child, so that no row can close a cycle."""
+
+    __tablename__ = "task_dependency"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["version_id", "parent_id", "parent_position"],
+            ["task_version.version_id", "task_version.task_id", "task_version.position"],
+            name="fk_task_dependency_parent",
+        ),
+        ForeignKeyConstraint(
+            ["version_id", "child_id", "child_position"],
+            ["task_version.version_id", "task_version.task_id", "task_version.position"],
+            name="fk_task_dependency_child",
+        ),
+        CheckConstraint("parent_position < child_position", name="acyclic"),
+        Index("ix_task_dependency_child", "version_id", "child_id", "parent_id"),
+    )
+
+    version_id: Mapped[int] = mapped_column(primary_key=True)
+    parent_id: Mapped[int] = mapped_column(primary_key=True)
+    child_id: Mapped[int] = mapped_column(primary_key=True)
+    parent_position: Mapped[int]
+    child_position: Mapped[int]

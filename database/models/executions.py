@@ -1,0 +1,127 @@
+"""What happens: batches, the tasks of each, and the history of their attempts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from database.models.row import Row, now, one_of
+from database.statuses import BatchStatus, SkipCause, Status
+
+
+class TaskBatch(Row):
+    """One execution of a workflow."""
+
+    __tablename__ = "task_batch"
+    __table_args__ = (
+        CheckConstraint(one_of("status", BatchStatus), name="status"),
+        CheckConstraint("(status = 'PROCESSING') = (ended_at IS NULL)", name="ended_at"),
+        CheckConstraint("batch_id <> ''", name="batch_id"),
+        UniqueConstraint("workflow_id", "trigger_key"),
+        Index("ix_task_batch_created_at", "created_at"),
+    )
+
+    workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"), primary_key=True)
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("workflow_version.version_id"))
+    status: Mapped[str] = mapped_column(server_default=BatchStatus.PROCESSING)
+    params: Mapped[dict[str, Any]]
+    #: What opened a batch of its own (a message, a file): the same trigger again finds it and opens no second one.
+    trigger_key: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+    ended_at: Mapped[datetime | None]
+
+
+class BatchNumber(Row):
+    """The last number given to a batch id that counts the batches of its day."""
+
+    __tablename__ = "batch_number"
+
+    workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"), primary_key=True)
+    stem: Mapped[str] = mapped_column(primary_key=True)
+    last: Mapped[int]
+
+
+class BatchTask(Row):
+    """The one truth about one task of one batch: what is locked, judged and claimed."""
+
+    __tablename__ = "batch_task"
+    __table_args__ = (
+        ForeignKeyConstraint(["workflow_id", "batch_id"], ["task_batch.workflow_id", "task_batch.batch_id"]),
+        CheckConstraint(one_of("status", Status), name="status"),
+        CheckConstraint("(status = 'NEW') = (publish_after IS NOT NULL)", name="publish_after"),
+        CheckConstraint("(status = 'PROCESSING') = (token IS NOT NULL)", name="token"),
+        CheckConstraint("(status = 'PROCESSING') = (lease_until IS NOT NULL)", name="lease_until"),
+        CheckConstraint("(status = 'SKIPPED') = (skip_cause IS NOT NULL)", name="skipped"),
+        CheckConstraint(f"skip_cause IS NULL OR {one_of('skip_cause', SkipCause)}", name="skip_cause"),
+        CheckConstraint("status <> 'PROCESSING' OR attempt >= 1", name="attempt"),
+        CheckConstraint("attempt >= 0 AND takeovers >= 0 AND publishes >= 0", name="counts"),
+        CheckConstraint("NOT reset OR status = 'PROCESSING'", name="reset"),
+        Index(
+            "ix_batch_task_open",
+            "workflow_id",
+            "batch_id",
+            postgresql_where=text("status IN ('WAITING', 'NEW', 'PROCESSING')"),
+        ),
+        Index("ix_batch_task_to_publish", "publish_after", postgresql_where=text("status = 'NEW'")),
+        Index("ix_batch_task_leased", "lease_until", postgresql_where=text("status = 'PROCESSING'")),
+    )
+
+    workflow_id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.task_id"), primary_key=True)
+    position: Mapped[int]
+    status: Mapped[str]
+    #: The attempt that is open, or the last one; 0 before the first claim.
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    #: Who may write the outcome of the open attempt.
+    token: Mapped[str | None] = mapped_column(UUID(as_uuid=False))
+    lease_until: Mapped[datetime | None]
+    takeovers: Mapped[int] = mapped_column(server_default="0")
+    #: Whether its file is still missing.
+    awaits_file: Mapped[bool] = mapped_column(server_default="false")
+    #: Whether it waits again once its open attempt has ended, because what it is built on has changed.
+    reset: Mapped[bool] = mapped_column(server_default="false")
+    publish_after: Mapped[datetime | None]
+    publishes: Mapped[int] = mapped_column(server_default="0")
+    skip_cause: Mapped[str | None]
+    #: The task that failed, for a row that is SKIPPED because of a failure above it.
+    skipped_because_of: Mapped[int | None] = mapped_column(ForeignKey("task.task_id"))
+    changed_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class TaskLog(Row):
+    """History: one row per attempt, opened by its claim, closed by its outcome, never opened again."""
+
+    __tablename__ = "task_log"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["workflow_id", "batch_id", "task_id"],
+            ["batch_task.workflow_id", "batch_task.batch_id", "batch_task.task_id"],
+        ),
+        CheckConstraint("status IN ('PROCESSING', 'SUCCESS', 'ERROR', 'SKIPPED', 'CANCELLED')", name="status"),
+        CheckConstraint("(status = 'PROCESSING') = (ended_at IS NULL)", name="ended_at"),
+        CheckConstraint("(status = 'ERROR') = (error IS NOT NULL)", name="error"),
+        CheckConstraint("attempt >= 1", name="attempt"),
+    )
+
+    workflow_id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=now())
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))

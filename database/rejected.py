@@ -1,0 +1,73 @@
+"""The inbox of rejected messages: kept whole, with the reason, until a person replays them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.expression import bindparam
+
+_STORE = text("""
+    INSERT INTO rejected_message (message_key, reason, headers, body) VALUES (:message_key, :reason, :headers, :body)
+    ON CONFLICT (message_key) DO UPDATE
+       SET deliveries = rejected_message.deliveries + 1, reason = excluded.reason
+    RETURNING rejected_id
+""").bindparams(bindparam("headers", type_=JSONB))
+
+
+def store_rejected(tx: Connection, message_key: str, reason: str, headers: Mapping[str, str], body: bytes) -> int:
+    """Keep a message that can never succeed; the same message again only counts up its deliveries."""
+    given = {"message_key": message_key, "reason": reason, "headers": dict(headers), "body": body}
+    rejected_id: int = tx.execute(_STORE, given).scalar_one()
+    return rejected_id
+
+
+@dataclass(frozen=True)
+class RejectedMessage:
+    """A rejected message as it is stored."""
+
+    rejected_id: int
+    message_key: str
+    reason: str
+    headers: Mapping[str, Any]
+    body: bytes
+    deliveries: int
+    received_at: datetime
+    replays: int
+    replayed_at: datetime | None
+
+
+_COLUMNS = "rejected_id, message_key, reason, headers, body, deliveries, received_at, replays, replayed_at"
+_FIND = text(f"SELECT {_COLUMNS} FROM rejected_message WHERE rejected_id = :rejected_id")
+_LIST = text(f"""
+    SELECT {_COLUMNS} FROM rejected_message
+     WHERE :replayed_too OR replays = 0 ORDER BY received_at DESC, rejected_id DESC LIMIT :most
+""")
+_REPLAYED = text("""
+    UPDATE rejected_message SET replays = replays + 1, replayed_at = clock_timestamp() WHERE rejected_id = :rejected_id
+""")
+
+
+def find_rejected(tx: Connection, rejected_id: int) -> RejectedMessage | None:
+    """The rejected message with this id."""
+    row = tx.execute(_FIND, {"rejected_id": rejected_id}).one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def list_rejected(tx: Connection, *, replayed_too: bool, most: int) -> list[RejectedMessage]:
+    """The newest rejected messages first; those that were replayed only when asked for."""
+    return [_from_row(row) for row in tx.execute(_LIST, {"replayed_too": replayed_too, "most": most})]
+
+
+def mark_replayed(tx: Connection, rejected_id: int) -> None:
+    """Count a replay, and take the message off the list of what waits for a person."""
+    tx.execute(_REPLAYED, {"rejected_id": rejected_id})
+
+
+def _from_row(row: Any) -> RejectedMessage:
+    values = row._asdict()
+    return RejectedMessage(**{**values, "body": bytes(values["body"])})

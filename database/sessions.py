@@ -1,0 +1,91 @@
+"""Connections and transactions: the one way into the database."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from database.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+
+#: What every function of this package takes first: an open transaction.
+Transaction = Connection
+
+#: SQLSTATEs of transactions that lost against another one and are right when run again:
+#: serialization_failure and deadlock_detected (PostgreSQL, appendix A).
+RUN_AGAIN = frozenset({"40001", "40P01"})
+ATTEMPTS = 5
+
+#: SQLSTATE classes that speak of the server and not of the statement: connection exception,
+#: insufficient resources, operator intervention (PostgreSQL, appendix A).
+UNAVAILABLE_CLASSES = ("08", "53", "57")
+
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "statement_timeout": "60s",
+    "lock_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+SESSION_OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())
+
+
+class Database:
+    """A pool of connections; every access is one short transaction."""
+
+    def __init__(self, url: str, *, pool_size: int = 8, max_overflow: int = 2) -> None:
+        self._engine = create_engine(
+            make_url(url).set(drivername="postgresql+psycopg2"),
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            pool_timeout=10,
+            pool_recycle=1800,
+            # A frozen instance loses its sockets; a pooled connection is asked before it is trusted.
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            connect_args={"connect_timeout": 5, "options": SESSION_OPTIONS, "application_name": "cloud-accelerator"},
+        )
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction and commit it; run it again when it lost against another one.
+
+        Raises DatabaseUnavailable when the server does not answer. `work` must have no effect outside the database.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._engine.begin() as tx:
+                    return work(tx)
+            except (DBAPIError, PoolTimeout) as error:
+                if _sqlstate(error) not in RUN_AGAIN or attempt == ATTEMPTS:
+                    raise _translated(error) from error
+                time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    @property
+    def engine(self) -> object:
+        """SQLAlchemy's engine, for tests that count statements and for migrations."""
+        return self._engine
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _sqlstate(error: Exception) -> str:
+    return str(getattr(getattr(error, "orig", None), "pgcode", None) or "")
+
+
+def _translated(error: Exception) -> Exception:
+    sqlstate = _sqlstate(error)
+    lost = isinstance(error, PoolTimeout) or getattr(error, "connection_invalidated", False)
+    no_code = not sqlstate and isinstance(error, OperationalError | InterfaceError)
+    if lost or no_code or sqlstate.startswith(UNAVAILABLE_CLASSES) or sqlstate in RUN_AGAIN:
+        # The driver's text may name the host but never the password; the statement's values stay out.
+        return DatabaseUnavailable(f"the database does not answer: {type(error).__name__}")
+    return error

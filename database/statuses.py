@@ -1,0 +1,116 @@
+"""The life of a task and of a batch as data: statuses, causes, and the only legal moves between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    #: Waits for its parents, a file, or room; the row's reason says which.
+    WAITING = "WAITING"
+    #: May be claimed; the row itself is the message to publish.
+    NEW = "NEW"
+    #: Claimed by one attempt.
+    PROCESSING = "PROCESSING"
+    #: The other side has confirmed that the work is done.
+    SUCCESS = "SUCCESS"
+    #: The attempt failed, and no further one is due.
+    ERROR = "ERROR"
+    #: Never ran; the row's cause says why.
+    SKIPPED = "SKIPPED"
+    #: A person ended it.
+    CANCELLED = "CANCELLED"
+
+
+class SkipCause(StrEnum):
+    #: A parent is ERROR, CANCELLED, or was itself skipped because of one.
+    UPSTREAM_FAILED = "upstream_failed"
+    #: Its trigger rule can no longer be met, and no failure is to blame.
+    RULE = "rule"
+    #: Its condition was false.
+    BRANCH = "branch"
+    #: Its own work asked to be skipped.
+    RAISED = "raised"
+    #: A person marked it.
+    MARKED = "marked"
+    #: The workflow says that it is disabled.
+    DISABLED = "disabled"
+
+
+class BatchStatus(StrEnum):
+    #: At least one of its tasks is not terminal.
+    PROCESSING = "PROCESSING"
+    SUCCESS = "SUCCESS"
+    ERROR = "ERROR"
+    CANCELLED = "CANCELLED"
+
+
+OPEN = (Status.WAITING, Status.NEW, Status.PROCESSING)
+TERMINAL = (Status.SUCCESS, Status.ERROR, Status.SKIPPED, Status.CANCELLED)
+#: What a child of this task sees as a failure; so is SKIPPED because of one.
+FAILURES = (Status.ERROR, Status.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Move:
+    """A legal transition: a row leaves one of `sources` for `target`, or it does not move."""
+
+    name: str
+    sources: tuple[Status, ...]
+    target: Status
+
+
+#: The rule over its parents is met, and nothing else is missing.
+RELEASE = Move("release", (Status.WAITING,), Status.NEW)
+#: An attempt begins.
+CLAIM = Move("claim", (Status.NEW,), Status.PROCESSING)
+#: Somebody goes on with an attempt whose worker died.
+TAKE_OVER = Move("take over", (Status.PROCESSING,), Status.PROCESSING)
+SUCCEED = Move("succeed", (Status.PROCESSING,), Status.SUCCESS)
+FAIL = Move("fail", (Status.PROCESSING,), Status.ERROR)
+#: The rule over its parents can no longer be met.
+SKIP = Move("skip", (Status.WAITING,), Status.SKIPPED)
+#: What it is built on has changed: it waits again, and its next attempt has a new number.
+RESET = Move("reset", (Status.NEW, *TERMINAL), Status.WAITING)
+#: An attempt ended while a reset was asked for: its outcome is history, and the task waits again.
+RESET_AFTER_ATTEMPT = Move("reset after attempt", (Status.PROCESSING,), Status.WAITING)
+
+MOVES = (RELEASE, CLAIM, TAKE_OVER, SUCCEED, FAIL, SKIP, RESET, RESET_AFTER_ATTEMPT)
+LEGAL = frozenset((source, move.target) for move in MOVES for source in move.sources)
+
+
+@dataclass(frozen=True)
+class BatchMove:
+    """A legal transition of a batch."""
+
+    name: str
+    sources: tuple[BatchStatus, ...]
+    targets: tuple[BatchStatus, ...]
+
+
+#: No task is open any more; the outcome is decided once.
+END = BatchMove("end", (BatchStatus.PROCESSING,), (BatchStatus.SUCCESS, BatchStatus.ERROR))
+#: A task of an ended batch runs again.
+REOPEN = BatchMove("reopen", (BatchStatus.SUCCESS, BatchStatus.ERROR), (BatchStatus.PROCESSING,))
+
+
+class FileDecision(StrEnum):
+    """What became of one generation of one object."""
+
+    #: A task of a batch took it.
+    TAKEN = "TAKEN"
+    #: No pattern of any workflow wants it.
+    UNWANTED = "UNWANTED"
+    #: Not a file to work on: a folder placeholder, another event, our own archive's write.
+    IGNORED = "IGNORED"
+    #: A newer generation of the same object took its place, or had it before this one came.
+    SUPERSEDED = "SUPERSEDED"
+    #: It contradicts what its batch has: the reason says how.
+    REJECTED = "REJECTED"
+
+
+def any_of(values: Iterable[StrEnum]) -> str:
+    """The right side of an SQL `IN`: how a statement names the statuses that its move may leave."""
+    return "(" + ", ".join(f"'{value}'" for value in values) + ")"

@@ -1,0 +1,117 @@
+"""The statements that move tasks which nobody works on, and the batch: released, skipped, reset, ended, opened again.
+
+The caller has locked the tasks. The batch row is always locked last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, text
+
+from database.keys import BatchKey, TaskKey
+from database.statuses import END, OPEN, RELEASE, REOPEN, RESET, SKIP, SkipCause, Status, any_of
+
+#: How long a message may be on its way before the sweep publishes it again, in seconds; doubled each time.
+FIRST_REPUBLISH_SECONDS = 60
+
+
+@dataclass
+class Decisions:
+    """What a dependency check has decided: which tasks may start, and which never will."""
+
+    released: list[int] = field(default_factory=list)
+    #: Task id to its cause and, if a failure is to blame, the failed task.
+    skipped: dict[int, tuple[SkipCause, int | None]] = field(default_factory=dict)
+
+
+_SETTLE = text(f"""
+    UPDATE batch_task t
+       SET status = v.status, skip_cause = v.cause, skipped_because_of = v.culprit,
+           publish_after = CASE WHEN v.status = '{RELEASE.target}'
+                                THEN clock_timestamp() + {FIRST_REPUBLISH_SECONDS} * interval '1 second' END,
+           publishes = 0, changed_at = clock_timestamp()
+      FROM unnest(CAST(:task_ids AS bigint[]), CAST(:statuses AS text[]),
+                  CAST(:causes AS text[]), CAST(:culprits AS bigint[])) AS v (task_id, status, cause, culprit)
+     WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = v.task_id
+       AND t.status IN {any_of(RELEASE.sources)} AND t.status IN {any_of(SKIP.sources)}
+""")
+
+
+def settle(tx: Connection, batch: BatchKey, decisions: Decisions) -> None:
+    """Release and skip what was decided about tasks that the caller has locked."""
+    rows: list[tuple[int, str, str | None, int | None]] = [
+        *((task_id, RELEASE.target, None, None) for task_id in decisions.released),
+        *((task_id, SKIP.target, cause, culprit) for task_id, (cause, culprit) in decisions.skipped.items()),
+    ]
+    if rows:
+        task_ids, statuses, causes, culprits = (list(column) for column in zip(*rows, strict=True))
+        given = {"task_ids": task_ids, "statuses": statuses, "causes": causes, "culprits": culprits}
+        tx.execute(_SETTLE, {**batch.columns, **given})
+
+
+_RESET = text(f"""
+    UPDATE batch_task
+       SET reset = (status = 'PROCESSING'),
+           status = CASE WHEN status = 'PROCESSING' THEN status ELSE '{RESET.target}' END,
+           skip_cause = NULL, skipped_because_of = NULL, publish_after = NULL, publishes = 0,
+           changed_at = clock_timestamp()
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids)
+       AND status IN {any_of((*RESET.sources, Status.PROCESSING))}
+""")
+
+
+def reset(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> None:
+    """Let these locked tasks wait again for a new attempt; one that is PROCESSING does so when its attempt ends."""
+    tx.execute(_RESET, {**batch.columns, "task_ids": list(task_ids)})
+
+
+_FILE_ARRIVED = text("""
+    UPDATE batch_task SET awaits_file = false
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND awaits_file
+""")
+
+
+def stop_awaiting_file(tx: Connection, key: TaskKey) -> None:
+    """The locked task has its file."""
+    tx.execute(_FILE_ARRIVED, key.columns)
+
+
+_LOCK_BATCH = text("""
+    SELECT status FROM task_batch WHERE workflow_id = :workflow_id AND batch_id = :batch_id FOR NO KEY UPDATE
+""")
+
+_END_BATCH = text(f"""
+    UPDATE task_batch b
+       SET ended_at = clock_timestamp(),
+           status = CASE WHEN EXISTS (
+               SELECT FROM batch_task t
+                 JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
+                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id
+                  AND t.status = 'ERROR' AND NOT tv.allow_failure
+           ) THEN 'ERROR' ELSE 'SUCCESS' END
+     WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND b.status IN {any_of(END.sources)}
+       AND NOT EXISTS (
+           SELECT FROM batch_task t
+            WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.status IN {any_of(OPEN)}
+       )
+    RETURNING status
+""")
+
+_REOPEN_BATCH = text(f"""
+    UPDATE task_batch SET status = 'PROCESSING', ended_at = NULL
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND status IN {any_of(REOPEN.sources)}
+""")
+
+
+def end_batch_if_done(tx: Connection, batch: BatchKey) -> str | None:
+    """Lock the batch, and end it if no task is open; its outcome, or None when it goes on or had ended before."""
+    tx.execute(_LOCK_BATCH, batch.columns)
+    row = tx.execute(_END_BATCH, batch.columns).one_or_none()
+    return None if row is None else str(row.status)
+
+
+def reopen_batch(tx: Connection, batch: BatchKey) -> None:
+    """Lock the batch, and open it again if it had ended; call it after the last task is locked."""
+    tx.execute(_REOPEN_BATCH, batch.columns)

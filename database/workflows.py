@@ -1,0 +1,229 @@
+"""Workflows and their versions: stored once, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.expression import bindparam
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """One task of a version that is to be stored; its place in the sequence is its position."""
+
+    name: str
+    kind: str
+    needs: tuple[str, ...]
+    rule: str
+    allow_failure: bool
+    disabled: bool
+    success_may_skip: bool
+    lease_seconds: int
+    file: Mapping[str, Any] | None
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """A checked definition that is to be stored; `tasks` are in topological order."""
+
+    workflow: str
+    batch_template: str
+    params: Mapping[str, Any]
+    definition: Mapping[str, Any]
+    digest: str
+    tasks: Sequence[NewTask]
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """Which version a definition has become, and whether it is new."""
+
+    workflow: str
+    version: int
+    created: bool
+
+
+_CREATE_WORKFLOW = text("INSERT INTO workflow (name) VALUES (:name) ON CONFLICT DO NOTHING")
+
+_LOCK_WORKFLOW = text("""
+    SELECT w.workflow_id, w.version, v.digest
+      FROM workflow w
+      LEFT JOIN workflow_version v ON v.workflow_id = w.workflow_id AND v.version = w.version
+     WHERE w.name = :name FOR NO KEY UPDATE OF w
+""")
+
+_CREATE_VERSION = text("""
+    INSERT INTO workflow_version (workflow_id, version, batch_template, params, definition, digest)
+    VALUES (:workflow_id, :version, :batch_template, :params, :definition, :digest)
+    RETURNING version_id
+""").bindparams(bindparam("params", type_=JSONB), bindparam("definition", type_=JSONB))
+
+_CREATE_TASKS = text("""
+    INSERT INTO task (workflow_id, name) SELECT :workflow_id, unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING
+""")
+
+_TASK_IDS = text("SELECT name, task_id FROM task WHERE workflow_id = :workflow_id AND name = ANY(:names)")
+
+_CREATE_TASK_VERSION = text("""
+    INSERT INTO task_version (version_id, task_id, position, kind, rule, allow_failure, disabled, success_may_skip,
+                              lease_seconds, file, config)
+    VALUES (:version_id, :task_id, :position, :kind, :rule, :allow_failure, :disabled, :success_may_skip,
+            :lease_seconds, :file, :config)
+""").bindparams(bindparam("file", type_=JSONB(none_as_null=True)), bindparam("config", type_=JSONB))
+
+_CREATE_DEPENDENCY = text("""
+    INSERT INTO task_dependency (version_id, parent_id, child_id, parent_position, child_position)
+    VALUES (:version_id, :parent_id, :child_id, :parent_position, :child_position)
+""")
+
+_MAKE_CURRENT = text("UPDATE workflow SET version = :version WHERE workflow_id = :workflow_id")
+
+
+def store_version(tx: Connection, new: NewVersion) -> StoredVersion:
+    """Store a definition as the newest version of its workflow, unless it is the newest one already.
+
+    The workflow's row is locked first, so that two people who apply at once get one version each, one after the other.
+    """
+    tx.execute(_CREATE_WORKFLOW, {"name": new.workflow})
+    workflow = tx.execute(_LOCK_WORKFLOW, {"name": new.workflow}).one()
+    if workflow.digest == new.digest:
+        return StoredVersion(new.workflow, workflow.version, created=False)
+    version = workflow.version + 1
+    version_id = tx.execute(
+        _CREATE_VERSION,
+        {
+            "workflow_id": workflow.workflow_id,
+            "version": version,
+            "batch_template": new.batch_template,
+            "params": dict(new.params),
+            "definition": dict(new.definition),
+            "digest": new.digest,
+        },
+    ).scalar_one()
+    _store_tasks(tx, workflow.workflow_id, version_id, new.tasks)
+    tx.execute(_MAKE_CURRENT, {"workflow_id": workflow.workflow_id, "version": version})
+    return StoredVersion(new.workflow, version, created=True)
+
+
+def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Sequence[NewTask]) -> None:
+    names = [task.name for task in tasks]
+    tx.execute(_CREATE_TASKS, {"workflow_id": workflow_id, "names": names})
+    ids = {row.name: row.task_id for row in tx.execute(_TASK_IDS, {"workflow_id": workflow_id, "names": names})}
+    positions = {name: position for position, name in enumerate(names)}
+    rows = [
+        {
+            "version_id": version_id,
+            "task_id": ids[task.name],
+            "position": positions[task.name],
+            "kind": task.kind,
+            "rule": task.rule,
+            "allow_failure": task.allow_failure,
+            "disabled": task.disabled,
+            "success_may_skip": task.success_may_skip,
+            "lease_seconds": task.lease_seconds,
+            "file": None if task.file is None else dict(task.file),
+            "config": dict(task.config),
+        }
+        for task in tasks
+    ]
+    tx.execute(_CREATE_TASK_VERSION, rows)
+    edges = [
+        {
+            "version_id": version_id,
+            "parent_id": ids[parent],
+            "child_id": ids[task.name],
+            "parent_position": positions[parent],
+            "child_position": positions[task.name],
+        }
+        for task in tasks
+        for parent in task.needs
+    ]
+    if edges:
+        tx.execute(_CREATE_DEPENDENCY, edges)
+
+
+@dataclass(frozen=True)
+class CurrentVersion:
+    """The newest version of a workflow, which a new batch gets."""
+
+    workflow_id: int
+    workflow: str
+    version_id: int
+    version: int
+    batch_template: str
+    params: Mapping[str, Any]
+
+
+_CURRENT_VERSION = text("""
+    SELECT w.workflow_id, w.name, v.version_id, v.version, v.batch_template, v.params
+      FROM workflow w JOIN workflow_version v ON v.workflow_id = w.workflow_id AND v.version = w.version
+     WHERE w.name = :name
+""")
+
+
+def current_version(tx: Connection, workflow: str) -> CurrentVersion | None:
+    """The newest version of the workflow of this name."""
+    row = tx.execute(_CURRENT_VERSION, {"name": workflow}).one_or_none()
+    return None if row is None else CurrentVersion(*row)
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """A task of a newest version that waits for a file."""
+
+    current: CurrentVersion
+    task_id: int
+    task: str
+    file: Mapping[str, Any]
+
+
+_FILE_TASKS = text("""
+    SELECT w.workflow_id, w.name AS workflow, v.version_id, v.version, v.batch_template, v.params,
+           t.task_id, t.name AS task, tv.file
+      FROM workflow w
+      JOIN workflow_version v ON v.workflow_id = w.workflow_id AND v.version = w.version
+      JOIN task_version tv ON tv.version_id = v.version_id AND tv.file IS NOT NULL
+      JOIN task t ON t.task_id = tv.task_id
+     ORDER BY w.workflow_id, tv.position
+""")
+
+
+def file_tasks(tx: Connection) -> list[FileTask]:
+    """Every task of every newest version that waits for a file."""
+    found = []
+    for row in tx.execute(_FILE_TASKS):
+        *current, task_id, task, file = row
+        found.append(FileTask(CurrentVersion(*current), task_id, task, file))
+    return found
+
+
+@dataclass(frozen=True)
+class NamedTask:
+    """A task's ids and names, which never change."""
+
+    workflow_id: int
+    workflow: str
+    task_id: int
+    task: str
+
+
+_NAMED = "SELECT w.workflow_id, w.name, t.task_id, t.name FROM task t JOIN workflow w USING (workflow_id) WHERE "
+_TASK_BY_ID = text(_NAMED + "t.task_id = :task_id")
+_TASK_BY_NAME = text(_NAMED + "w.name = :workflow AND t.name = :task")
+
+
+def find_task(tx: Connection, task_id: int) -> NamedTask | None:
+    """The task with this id."""
+    row = tx.execute(_TASK_BY_ID, {"task_id": task_id}).one_or_none()
+    return None if row is None else NamedTask(*row)
+
+
+def find_task_by_name(tx: Connection, workflow: str, task: str) -> NamedTask | None:
+    """The task of this name in the workflow of this name."""
+    row = tx.execute(_TASK_BY_NAME, {"workflow": workflow, "task": task}).one_or_none()
+    return None if row is None else NamedTask(*row)

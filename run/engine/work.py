@@ -1,0 +1,50 @@
+"""What a kind is told about the attempt that it shall make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from database.attempts import Claimed
+from database.files import LoggedFile
+from run.engine.stored_values import from_json
+from run.kinds.kind import ObjectVersion, TakenFile, Work
+from run.workflows.batch_identity import BatchTemplate
+from run.workflows.scope import text_of_params
+from run.workflows.templates import Value
+
+
+def make_work(claimed: Claimed, files: Mapping[str, LoggedFile], names: Mapping[str, str]) -> Work:
+    """Everything that the templates and the work of this attempt may refer to."""
+    batch_id = claimed.key.batch_id
+    batch_values = BatchTemplate(claimed.batch_template).values_of(batch_id) or {}
+    taken = {task: _taken(file) for task, file in files.items()}
+    own = taken.get(claimed.task)
+    values: dict[str, Value] = {
+        **names,
+        "workflow": claimed.workflow,
+        "task": claimed.task,
+        "batch_id": batch_id,
+        **text_of_params(claimed.params),
+        **({} if own is None else own.groups),
+        # Of a date that a file gives in full, the batch keeps what its template shows: all its tasks see the same.
+        **batch_values,
+    }
+    return Work(
+        workflow=claimed.workflow,
+        batch_id=batch_id,
+        task=claimed.task,
+        attempt=claimed.attempt,
+        values=values,
+        params=claimed.params,
+        batch_values=batch_values,
+        files=taken,
+    )
+
+
+def _taken(file: LoggedFile) -> TakenFile:
+    return TakenFile(
+        file_log_id=file.file_log_id,
+        landed=ObjectVersion(file.bucket, file.object, file.generation),
+        place=ObjectVersion(file.place_bucket, file.place_object, file.place_generation),
+        groups=from_json(file.groups),
+    )

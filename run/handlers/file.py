@@ -1,0 +1,138 @@
+"""File messages: which tasks want the object that has landed, and what becomes of one that nobody wants."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+
+from database.files import Arrival, WantedBy, is_place_of_a_file, record_file
+from database.sessions import Database, Transaction
+from database.statuses import FileDecision
+from database.workflows import FileTask, file_tasks
+from run.engine.arrivals import Decided, Wanted, take_file
+from run.engine.life import TaskLife
+from run.errors import Rejected
+from run.handlers.inbox import keep
+from run.pubsub.envelope import Delivery
+from run.pubsub.messages import FileMessage
+from run.workflows.definition import FileTrigger
+from run.workflows.patterns import FilePattern, PatternMismatch
+
+logger = logging.getLogger(__name__)
+
+FINALIZE = "OBJECT_FINALIZE"
+
+#: The custom metadata of an object generation, None when that generation is not there any more.
+FindMetadata = Callable[[str, str, int], Mapping[str, str] | None]
+
+
+class FileHandler:
+    """Gives each object to the tasks that want it."""
+
+    def __init__(
+        self,
+        database: Database,
+        life: TaskLife,
+        names: Mapping[str, str],
+        find_metadata: FindMetadata,
+        archive_marker: str,
+    ) -> None:
+        self._database = database
+        self._life = life
+        self._names = dict(names)
+        self._find_metadata = find_metadata
+        self._archive_marker = archive_marker
+
+    def handle(self, message: FileMessage, delivery: Delivery) -> None:
+        """Decide about one generation of one object, once for each task that wants it, and once if nobody does."""
+        arrival = Arrival(
+            message.bucket, message.name, message.generation, message.event_type, message.size, delivery.message_id
+        )
+        ignored = self._why_ignored_unseen(message)
+        if ignored is not None:
+            self._record_for_nobody(arrival, FileDecision.IGNORED, ignored)
+            return
+        wanted, mismatches = self.find_wanted(arrival.uri)
+        if (wanted or mismatches) and self._is_our_own_archive(arrival, message.metadata):
+            self._record_for_nobody(arrival, FileDecision.IGNORED, "one of our own tasks has archived it here")
+            return
+        if not wanted and not mismatches:
+            self._record_for_nobody(arrival, FileDecision.UNWANTED, "no pattern of any workflow fits it")
+        for file_task, mismatch in mismatches:
+            self._reject(arrival, file_task, str(mismatch), delivery)
+        for one in wanted:
+            self._take(arrival, one, delivery)
+
+    def find_wanted(self, uri: str) -> tuple[list[Wanted], list[tuple[FileTask, PatternMismatch]]]:
+        """The tasks whose patterns fit this address, and those whose pattern fits while a part of it is no date."""
+        wanted: list[Wanted] = []
+        mismatches: list[tuple[FileTask, PatternMismatch]] = []
+        for file_task in self._database.transact(file_tasks):
+            try:
+                wanted.extend(self._matches(file_task, uri))
+            except PatternMismatch as mismatch:
+                mismatches.append((file_task, mismatch))
+        return wanted, mismatches
+
+    def _matches(self, file_task: FileTask, uri: str) -> Iterator[Wanted]:
+        trigger = FileTrigger.model_validate(file_task.file)
+        pattern = _compiled(trigger.pattern, tuple(trigger.parse.items()), tuple(self._names.items()))
+        groups = pattern.match(uri)
+        if groups is not None:
+            yield Wanted(file_task, groups)
+
+    def _why_ignored_unseen(self, message: FileMessage) -> str | None:
+        if message.event_type != FINALIZE:
+            return f"its event is {message.event_type}; only {FINALIZE} brings a file"
+        if message.name.endswith("/"):
+            return "it is the placeholder of a folder"
+        return None
+
+    def _is_our_own_archive(self, arrival: Arrival, metadata: Mapping[str, str] | None) -> bool:
+        if metadata is None:
+            # A notification may be configured without the object's description; then the object itself is asked.
+            metadata = self._find_metadata(arrival.bucket, arrival.object, arrival.generation) or {}
+        if self._archive_marker in metadata:
+            return True
+        return self._database.transact(lambda tx: is_place_of_a_file(tx, arrival))
+
+    def _record_for_nobody(self, arrival: Arrival, decision: FileDecision, reason: str) -> None:
+        self._database.transact(lambda tx: record_file(tx, arrival, decision, reason))
+        logger.info("%s#%s is %s: %s", arrival.uri, arrival.generation, decision, reason)
+
+    def _take(self, arrival: Arrival, wanted: Wanted, delivery: Delivery) -> None:
+        def take(tx: Transaction) -> Decided:
+            decided = take_file(tx, arrival, wanted)
+            if decided.decision is FileDecision.REJECTED:
+                keep(tx, delivery, decided.reason or "", _rejected_key(arrival, wanted.file_task))
+            return decided
+
+        try:
+            decided = self._database.transact(take)
+        except Rejected as rejected:
+            self._reject(arrival, wanted.file_task, str(rejected), delivery)
+            return
+        why = f": {decided.reason}" if decided.reason else ""
+        names = {"workflow": wanted.file_task.current.workflow, "batch": decided.batch_id, "task": wanted.file_task.task}
+        logger.info("%s#%s is %s%s", arrival.uri, arrival.generation, decided.decision, why, extra=names)
+        self._life.publish(decided.batch_id, decided.released)
+
+    def _reject(self, arrival: Arrival, file_task: FileTask, reason: str, delivery: Delivery) -> None:
+        wanted_by = WantedBy(workflow_id=file_task.current.workflow_id, task_id=file_task.task_id)
+
+        def reject(tx: Transaction) -> None:
+            record_file(tx, arrival, FileDecision.REJECTED, reason, wanted_by)
+            keep(tx, delivery, reason, _rejected_key(arrival, file_task))
+
+        self._database.transact(reject)
+        logger.warning("%s#%s is rejected: %s", arrival.uri, arrival.generation, reason)
+
+
+def _rejected_key(arrival: Arrival, file_task: FileTask) -> str:
+    return f"file {arrival.uri}#{arrival.generation} for task {file_task.task_id}"
+
+
+@lru_cache(maxsize=1000)
+def _compiled(pattern: str, parse: tuple[tuple[str, str], ...], names: tuple[tuple[str, str], ...]) -> FilePattern:
+    return FilePattern(pattern, dict(parse), dict(names))

@@ -1,0 +1,48 @@
+"""Workflow messages: start a batch, or join it when its params are equal."""
+
+from __future__ import annotations
+
+import logging
+
+from database.sessions import Database, Transaction
+from database.workflows import current_version
+from run.engine.batch_identity import Joined, join_batch_by_id, start_fresh_batch
+from run.engine.life import TaskLife
+from run.errors import Rejected
+from run.handlers.inbox import message_key
+from run.pubsub.envelope import Delivery
+from run.pubsub.messages import WorkflowMessage
+
+logger = logging.getLogger(__name__)
+
+
+class WorkflowHandler:
+    """Opens batches that a message asks for."""
+
+    def __init__(self, database: Database, life: TaskLife) -> None:
+        self._database = database
+        self._life = life
+
+    def handle(self, message: WorkflowMessage, delivery: Delivery) -> None:
+        """Start or join the batch; the same message again opens no second one."""
+        self.start(message, message_key(delivery))
+
+    def start(self, message: WorkflowMessage, trigger_key: str) -> Joined:
+        """Start or join the batch that is asked for, once for each `trigger_key`, and publish what may start.
+
+        Raises Rejected when there is no such workflow, the id is not one of its ids, or the params are others.
+        """
+
+        def join(tx: Transaction) -> Joined:
+            current = current_version(tx, message.workflow)
+            if current is None:
+                raise Rejected(f"there is no workflow {message.workflow!r}")
+            if message.batch_id is None:
+                return start_fresh_batch(tx, current, message.params, trigger_key)
+            return join_batch_by_id(tx, current, message.batch_id, message.params)
+
+        joined = self._database.transact(join)
+        how = "opened" if joined.created else "joined"
+        logger.info("%s the batch", how, extra={"workflow": message.workflow, "batch": joined.key.batch_id})
+        self._life.publish(joined.key.batch_id, joined.released)
+        return joined

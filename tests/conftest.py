@@ -1,0 +1,53 @@
+"""A real Postgres for the session, and for each test that asks a fresh, migrated database of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from database.migrating import migrate
+from database.sessions import Database
+from run.local.postgres import DEBIAN_15, Postgres
+
+TEMPLATE = "migrated"
+#: Nobody pulls the plug of a test database; the server still takes every lock and writes every version of a row.
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    binaries = DEBIAN_15 if os.environ.get("TEST_POSTGRES") == "15" else None
+    with Postgres(tmp_path_factory.mktemp("postgres"), binaries=binaries, options=NOT_DURABLE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres) -> str:
+    migrate(postgres.create_database(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres: Postgres, migrated: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    yield postgres.create_database(name, template=migrated)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, pool_size=20, max_overflow=40)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """Real files with real dirt in them; their sources and licences are in SOURCES.md there."""
+    return Path(__file__).parent / "data"
