@@ -1,0 +1,236 @@
+"""What the environment says, read once; nothing else in the service reads it.
+
+Every variable is a field below: its name there, what it means and its default. `docs/settings.md` lists the same.
+An empty variable counts as unset.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from run.errors import InvalidSettings
+
+GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v1/certs"
+
+
+class PushAuth(StrEnum):
+    """Who makes sure that a push request comes from Pub/Sub."""
+
+    VERIFY = "verify"
+    CLOUD_RUN = "cloud_run"
+    NONE = "none"
+
+
+class LogLevel(StrEnum):
+    """The least severe log line that is written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
+def _postgres_url(value: str) -> str:
+    value = re.sub(r"^postgres://", "postgresql://", value)
+    if not re.match(r"postgresql(\+psycopg2)?://", value):
+        raise ValueError("must be an address like postgresql://user:password@host:5432/database")
+    return value
+
+
+def _topic(value: str) -> str:
+    if not re.fullmatch(r"(projects/[^/\s]+/topics/)?[A-Za-z][A-Za-z0-9._~+%-]{2,254}", value):
+        raise ValueError("must be a topic's name, or projects/PROJECT/topics/NAME")
+    return value
+
+
+def _bucket(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", value):
+        raise ValueError("must be the bare name of a bucket, without gs:// or slashes")
+    return value
+
+
+def _address(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
+        raise ValueError("must be an address like http://127.0.0.1:8080")
+    return value
+
+
+def _with_scheme(value: str) -> str:
+    return _address(value if "://" in value else f"http://{value}").rstrip("/")
+
+
+def _without_scheme(value: str) -> str:
+    host = value.partition("://")[2] or value
+    if not re.fullmatch(r"[^/\s]+:\d{1,5}/?", host):
+        raise ValueError("must be HOST:PORT")
+    return host.rstrip("/")
+
+
+class Settings(BaseModel):
+    """Everything that differs from one deployment to another.
+
+    Raises InvalidSettings (from `from_environment`) naming every variable that is missing or wrong.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: Annotated[str, AfterValidator(_postgres_url)] = Field(
+        validation_alias="DATABASE_URL",
+        repr=False,
+        description="The Postgres database, as `postgresql://user:password@host:5432/database`.",
+    )
+    project: str = Field(
+        validation_alias="GOOGLE_CLOUD_PROJECT",
+        pattern=r"^[a-z0-9][a-z0-9.:-]{1,61}[a-z0-9]$",
+        description="The Google Cloud project of the topic, the buckets and the BigQuery jobs.",
+    )
+    topic: Annotated[str, AfterValidator(_topic)] = Field(
+        default="cloud-accelerator",
+        validation_alias="PUBSUB_TOPIC",
+        description="The topic of our own messages: a name in the project, or `projects/PROJECT/topics/NAME`.",
+    )
+    landing_bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+        validation_alias="LANDING_BUCKET", description="The bucket where files arrive."
+    )
+    archive_bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+        default_factory=lambda so_far: str(so_far.get("landing_bucket", "")),
+        validation_alias="ARCHIVE_BUCKET",
+        description="The bucket where files are archived; the landing bucket unless it is set.",
+    )
+    push_auth: PushAuth = Field(
+        default=PushAuth.VERIFY,
+        validation_alias="PUSH_AUTH",
+        description="Who checks the token of a push request: `verify`, this service in full; `cloud_run`, the "
+        "platform, which shows a private service only the claims; `none`, nobody, in the local stack only.",
+    )
+    push_audience: str | None = Field(
+        default=None,
+        validation_alias="PUSH_AUDIENCE",
+        description="The audience that the push subscription puts into its tokens. Needed by `verify`.",
+    )
+    push_service_account: str | None = Field(
+        default=None,
+        validation_alias="PUSH_SERVICE_ACCOUNT",
+        pattern=r"^[^@\s]+@[^@\s]+$",
+        description="The e-mail of the service account that the push subscription uses. "
+        "Needed by `verify` and `cloud_run`.",
+    )
+    oidc_certs_url: Annotated[str, AfterValidator(_address)] = Field(
+        default=GOOGLE_CERTS_URL,
+        validation_alias="OIDC_CERTS_URL",
+        description="Where the certificates that sign the tokens of push requests are published.",
+    )
+    bigquery_location: str | None = Field(
+        default=None,
+        validation_alias="BIGQUERY_LOCATION",
+        description="Where BigQuery jobs run, such as `EU`; BigQuery finds out by itself unless it is set.",
+    )
+    pubsub_emulator_host: Annotated[str, AfterValidator(_without_scheme)] | None = Field(
+        default=None, validation_alias="PUBSUB_EMULATOR_HOST", description="HOST:PORT of a Pub/Sub emulator."
+    )
+    storage_emulator_host: Annotated[str, AfterValidator(_with_scheme)] | None = Field(
+        default=None, validation_alias="STORAGE_EMULATOR_HOST", description="The address of a local GCS server."
+    )
+    bigquery_emulator_host: Annotated[str, AfterValidator(_with_scheme)] | None = Field(
+        default=None, validation_alias="BIGQUERY_EMULATOR_HOST", description="The address of a local BigQuery server."
+    )
+    loopback_url: Annotated[str, AfterValidator(_address)] | None = Field(
+        default=None,
+        validation_alias="LOOPBACK_URL",
+        description="Deliver our own messages as push requests to this address instead of publishing them. "
+        "Such requests carry no token.",
+    )
+    port: int = Field(
+        default=8080, ge=1, le=65535, validation_alias="PORT", description="The port that the service listens on."
+    )
+    log_level: LogLevel = Field(
+        default=LogLevel.INFO,
+        validation_alias="LOG_LEVEL",
+        description="The least severe log line that is written: DEBUG, INFO, WARNING, ERROR or CRITICAL.",
+    )
+    cloud_run_service: str | None = Field(
+        default=None, validation_alias="K_SERVICE", description="Set by Cloud Run itself: the name of the service."
+    )
+
+    @property
+    def topic_path(self) -> str:
+        """The topic as `projects/PROJECT/topics/NAME`."""
+        return self.topic if "/" in self.topic else f"projects/{self.project}/topics/{self.topic}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is the local stack: its messages come from an emulator or from ourselves, not on Cloud Run."""
+        return bool(self.pubsub_emulator_host or self.loopback_url) and self.cloud_run_service is None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, *, serves: bool = True) -> Settings:
+        """Read the settings from `environ`, the process's own environment unless given.
+
+        A process that serves push requests must be told how to tell them from anybody else's; one that only gives
+        commands (`serves=False`) need not know. Raises InvalidSettings.
+        """
+        given = _given(os.environ if environ is None else environ)
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            raise InvalidSettings(_text(_field_problems(error))) from None
+        if settings.is_local and not given.keys() & {"PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT"}:
+            settings = settings.model_copy(update={"push_auth": PushAuth.NONE})
+        problems = list(settings.push_problems()) if serves else []
+        if problems:
+            raise InvalidSettings(_text(problems))
+        return settings
+
+    def push_problems(self) -> Iterator[str]:
+        """Yield why push requests could not be told from anybody else's; nothing when they can."""
+        account, audience = self.push_service_account, self.push_audience
+        if self.push_auth is PushAuth.NONE:
+            if not self.is_local:
+                yield (
+                    "PUSH_AUTH: none is for the local stack only (PUBSUB_EMULATOR_HOST or LOOPBACK_URL set, not on "
+                    "Cloud Run); use verify or cloud_run"
+                )
+            if account or audience:
+                yield "PUSH_AUTH: none contradicts PUSH_AUDIENCE and PUSH_SERVICE_ACCOUNT; leave it out, or both"
+            return
+        if not account:
+            yield f"PUSH_SERVICE_ACCOUNT: missing; PUSH_AUTH={self.push_auth} needs the subscription's service account"
+        if not audience and self.push_auth is PushAuth.VERIFY:
+            yield "PUSH_AUDIENCE: missing; PUSH_AUTH=verify needs the audience of the subscription's tokens"
+        if self.push_auth is PushAuth.CLOUD_RUN and self.cloud_run_service is None:
+            yield "PUSH_AUTH: cloud_run is only safe on Cloud Run (K_SERVICE is not set); use verify"
+
+
+def read_database_url(environ: Mapping[str, str] | None = None) -> str:
+    """Return DATABASE_URL alone, for commands that need nothing else; raises InvalidSettings."""
+    value = _given(os.environ if environ is None else environ).get("DATABASE_URL")
+    if value is None:
+        raise InvalidSettings(_text(["DATABASE_URL: missing"]))
+    try:
+        return _postgres_url(value)
+    except ValueError as error:
+        raise InvalidSettings(_text([f"DATABASE_URL: {error}"])) from None
+
+
+def _given(environ: Mapping[str, str]) -> dict[str, str]:
+    names = (str(field.validation_alias) for field in Settings.model_fields.values())
+    return {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
+
+
+def _field_problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_input=False, include_url=False):
+        if problem["type"] == "default_factory_not_called":
+            continue  # The field that its default is taken from is named already.
+        reason = "missing" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        yield f"{problem['loc'][0]}: {reason}"
+
+
+def _text(problems: Iterator[str] | list[str]) -> str:
+    return "The environment cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from run.errors import InvalidSettings
+from run.settings import GOOGLE_CERTS_URL, PushAuth, Settings, read_database_url
+
+BASE = {
+    "DATABASE_URL": "postgresql://loader:s3cret@db:5432/accelerator",
+    "GOOGLE_CLOUD_PROJECT": "my-project",
+    "LANDING_BUCKET": "landing",
+}
+VERIFY = {"PUSH_AUDIENCE": "https://service", "PUSH_SERVICE_ACCOUNT": "push@my-project.iam.gserviceaccount.com"}
+LOCAL = {"PUBSUB_EMULATOR_HOST": "127.0.0.1:8085"}
+
+
+def test_a_complete_environment_is_read_with_its_defaults() -> None:
+    settings = Settings.from_environment({**BASE, **VERIFY})
+
+    assert settings.push_auth is PushAuth.VERIFY
+    assert settings.archive_bucket == "landing"
+    assert settings.topic_path == "projects/my-project/topics/cloud-accelerator"
+    assert settings.oidc_certs_url == GOOGLE_CERTS_URL
+    assert (settings.port, settings.log_level) == (8080, "INFO")
+    assert not settings.is_local
+
+
+def test_all_missing_and_wrong_variables_are_named_at_once() -> None:
+    wrong = {"LANDING_BUCKET": "gs://landing", "PORT": "many", "LOG_LEVEL": "loud", "PUBSUB_TOPIC": "a topic"}
+
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.from_environment(wrong)
+
+    named = re.findall(r"^  (\w+):", str(caught.value), re.MULTILINE)
+    assert named == ["DATABASE_URL", "GOOGLE_CLOUD_PROJECT", "PUBSUB_TOPIC", "LANDING_BUCKET", "PORT", "LOG_LEVEL"]
+
+
+def test_the_database_password_is_in_no_text_and_in_no_error() -> None:
+    settings = Settings.from_environment({**BASE, **VERIFY})
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.from_environment({**BASE, "DATABASE_URL": "mysql://loader:s3cret@db/accelerator"})
+
+    assert "DATABASE_URL" in str(caught.value)
+    for text in (repr(settings), str(settings), repr(caught.value), str(caught.value.__cause__)):
+        assert "s3cret" not in text
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert Settings.from_environment({**BASE, **VERIFY, "PORT": "", "ARCHIVE_BUCKET": " "}).archive_bucket == "landing"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("events", "projects/my-project/topics/events"), ("projects/other/topics/events", "projects/other/topics/events")],
+)
+def test_a_topic_is_a_short_name_or_a_path(given: str, path: str) -> None:
+    assert Settings.from_environment({**BASE, **VERIFY, "PUBSUB_TOPIC": given}).topic_path == path
+
+
+def test_addresses_of_emulators_are_brought_to_one_form() -> None:
+    hosts = {
+        "PUBSUB_EMULATOR_HOST": "http://localhost:85",
+        "STORAGE_EMULATOR_HOST": "localhost:86",
+        "BIGQUERY_EMULATOR_HOST": "http://localhost:87/",
+        "DATABASE_URL": "postgres:///accelerator?host=/tmp",
+    }
+    settings = Settings.from_environment({**BASE, **hosts})
+
+    assert settings.pubsub_emulator_host == "localhost:85"
+    assert settings.storage_emulator_host == "http://localhost:86"
+    assert settings.bigquery_emulator_host == "http://localhost:87"
+    assert settings.database_url == "postgresql:///accelerator?host=/tmp"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, "PUSH_SERVICE_ACCOUNT"),
+        ({"PUSH_AUDIENCE": "https://service"}, "PUSH_SERVICE_ACCOUNT"),
+        ({"PUSH_SERVICE_ACCOUNT": "push@p.iam"}, "PUSH_AUDIENCE"),
+        ({**LOCAL, "PUSH_SERVICE_ACCOUNT": "push@p.iam"}, "PUSH_AUDIENCE"),
+        ({**LOCAL, "PUSH_AUTH": "verify"}, "PUSH_AUDIENCE"),
+        ({**LOCAL, "K_SERVICE": "accelerator"}, "PUSH_AUDIENCE"),
+        ({"PUSH_AUTH": "none"}, "PUSH_AUTH"),
+        ({**LOCAL, "PUSH_AUTH": "none", "K_SERVICE": "accelerator"}, "PUSH_AUTH"),
+        ({**LOCAL, **VERIFY, "PUSH_AUTH": "none"}, "PUSH_AUTH"),
+        ({"PUSH_AUTH": "cloud_run", "K_SERVICE": "accelerator"}, "PUSH_SERVICE_ACCOUNT"),
+        ({**VERIFY, "PUSH_AUTH": "cloud_run"}, "PUSH_AUTH: cloud_run is only safe on Cloud Run"),
+        ({"STORAGE_EMULATOR_HOST": "http://localhost:86"}, "PUSH_AUDIENCE"),
+    ],
+)
+def test_a_service_that_cannot_check_its_pushes_does_not_start(given: dict[str, str], named: str) -> None:
+    with pytest.raises(InvalidSettings, match=named):
+        Settings.from_environment({**BASE, **given})
+
+
+@pytest.mark.parametrize("local", [LOCAL, {"LOOPBACK_URL": "http://127.0.0.1:8080/"}])
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [({}, PushAuth.NONE), ({"PUSH_AUTH": "none"}, PushAuth.NONE), (VERIFY, PushAuth.VERIFY)],
+)
+def test_the_local_stack_needs_no_token_but_checks_what_is_set(
+    local: dict[str, str], given: dict[str, str], mode: PushAuth
+) -> None:
+    assert Settings.from_environment({**BASE, **local, **given}).push_auth is mode
+
+
+def test_cloud_run_may_check_the_tokens() -> None:
+    given = {"PUSH_AUTH": "cloud_run", "K_SERVICE": "accelerator", "PUSH_SERVICE_ACCOUNT": "push@p.iam"}
+
+    assert Settings.from_environment({**BASE, **given}).push_auth is PushAuth.CLOUD_RUN
+
+
+def test_a_command_that_serves_nothing_needs_no_push_settings() -> None:
+    assert Settings.from_environment(BASE, serves=False).project == "my-project"
+    assert read_database_url(BASE) == BASE["DATABASE_URL"]
+
+
+@pytest.mark.parametrize("given", [{}, {"DATABASE_URL": "s3cret"}])
+def test_a_wrong_database_url_alone_is_named(given: dict[str, str]) -> None:
+    with pytest.raises(InvalidSettings, match="DATABASE_URL") as caught:
+        read_database_url(given)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_documentation_lists_every_variable_with_its_meaning() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|[^|]*\| (.*) \|$",
+        (Path(__file__).parents[2] / "docs" / "settings.md").read_text(),
+        re.MULTILINE,
+    )
+
+    assert rows == [(field.validation_alias, field.description) for field in Settings.model_fields.values()]
