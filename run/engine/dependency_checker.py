@@ -68,9 +68,9 @@ def reset_with_descendants(tx: Transaction, key: TaskKey) -> Checked:
     if own.status is not Status.NEW:
         stale.append(own.task_id)
     reset(tx, key.batch, stale)
-    checked = check_with_descendants(tx, key)
+    # The tasks are locked; so the batch may be now, and the check may end it again at once.
     reopen_batch(tx, key.batch)
-    return checked
+    return check_with_descendants(tx, key)
 
 
 def _judge_and_settle(tx: Transaction, batch: BatchKey, locked: Sequence[Locked]) -> Checked:

@@ -9,7 +9,6 @@ from database.workflows import current_version
 from run.engine.batch_identity import Joined, join_batch_by_id, start_fresh_batch
 from run.engine.life import TaskLife
 from run.errors import Rejected
-from run.handlers.inbox import message_key
 from run.pubsub.envelope import Delivery
 from run.pubsub.messages import WorkflowMessage
 
@@ -25,7 +24,9 @@ class WorkflowHandler:
 
     def handle(self, message: WorkflowMessage, delivery: Delivery) -> None:
         """Start or join the batch; the same message again opens no second one."""
-        self.start(message, message_key(delivery))
+        if message.batch_id is None and delivery.message_id is None:
+            raise Rejected("it has neither a batch_id nor a message id: coming again, it would open a second batch")
+        self.start(message, delivery.key)
 
     def start(self, message: WorkflowMessage, trigger_key: str) -> Joined:
         """Start or join the batch that is asked for, once for each `trigger_key`, and publish what may start.

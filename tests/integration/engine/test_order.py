@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_the_row_of_a_running_task_is_seen_by_others_as_processing(room: EngineR
     room.apply({"only": []})
     room.start()
     seen: list[object] = []
-    room.told.orders["only"] = lambda _work: seen.extend(room.rows("SELECT status, ended_at FROM task_log"))  # type: ignore[func-returns-value]
+    room.told.orders["only"] = lambda _work: seen.extend(room.rows("SELECT status, ended_at FROM task_log"))
     room.deliver_all()
     assert seen == [("PROCESSING", None)]
 
@@ -136,7 +137,7 @@ def test_a_failure_that_is_allowed_does_not_fail_the_batch(room: EngineRoom) -> 
 
 def test_a_disabled_task_is_skipped_and_so_is_what_needs_its_success(room: EngineRoom) -> None:
     graph = {"off": [], "below": ["off"], "anyway": ["off"], "on": [], "off_too": ["on"], "last": ["off_too"]}
-    details = {
+    details: dict[str, dict[str, Any]] = {
         "off": {"disabled": True},
         "off_too": {"disabled": True},
         "anyway": {"rule": "all_done"},

@@ -1,0 +1,50 @@
+# Everything a person does with this repository. `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test check format lint types layers clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## build the environment in .venv
+
+$(INSTALLED): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: $(INSTALLED) ## run the whole service on this machine on real files (ARGS=--exit ends by itself)
+	@$(BIN)/python -m run demo $(ARGS)
+
+dev: $(INSTALLED) ## start the local stack and keep it up
+	@$(BIN)/python -m run dev $(ARGS)
+
+test: $(INSTALLED) ## pass every test (ARGS are pytest's)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+check: lint types layers test ## everything that must hold before a change lands: format, lint, types, layers, migrations, tests
+
+format: $(INSTALLED) ## write the code as the formatter wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(INSTALLED) ## check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(INSTALLED) ## check the types
+	$(BIN)/mypy
+
+layers: $(INSTALLED) ## check that imports point downwards
+	$(BIN)/lint-imports
+
+clean: ## take away what was built
+	rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

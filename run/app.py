@@ -1,0 +1,126 @@
+"""The composition root: here, and nowhere else, parts are chosen and wired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response
+
+from database.errors import DatabaseError
+from database.migrating import is_migrated
+from database.sessions import Database
+from run.clients import Clients
+from run.clients.pubsub import PubSubPublisher
+from run.engine.life import TaskLife
+from run.handlers.file import FileHandler
+from run.handlers.inbox import keep
+from run.handlers.sweep import SweepHandler
+from run.handlers.task import TaskHandler
+from run.handlers.workflow import WorkflowHandler
+from run.kinds import build_kinds
+from run.kinds.archive_file import ARCHIVE_MARKER
+from run.kinds.kind import Kind
+from run.logs import configure_logging
+from run.pubsub.envelope import Delivery
+from run.pubsub.oidc import push_authenticator
+from run.pubsub.publisher import LoopbackPublisher, Publisher
+from run.pubsub.push import create_push_blueprint
+from run.pubsub.router import Router
+from run.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """The wired parts, for the web application and the command line alike."""
+
+    settings: Settings
+    database: Database
+    publisher: Publisher
+    kinds: Mapping[str, Kind[Any]]
+    files: FileHandler
+    workflows: WorkflowHandler
+    sweeps: SweepHandler
+    router: Router
+
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Keep a message that can never succeed."""
+        self.database.transact(lambda tx: keep(tx, delivery, reason))
+
+    def close(self) -> None:
+        """End what is under way, and give the connections back."""
+        self.publisher.close()
+        self.database.close()
+
+
+def build_service(settings: Settings) -> Service:
+    """Choose and wire the parts that these settings ask for; connects to nothing yet."""
+    clients = Clients(settings)
+    database = Database(settings.database_url)
+    publisher = _choose_publisher(settings)
+    kinds = build_kinds(clients)
+    names = template_names(settings)
+    life = TaskLife(database, kinds, publisher, names)
+    files = FileHandler(database, life, names, _metadata_finder(clients), ARCHIVE_MARKER)
+    tasks = TaskHandler(database, life)
+    workflows = WorkflowHandler(database, life)
+    sweeps = SweepHandler(database, life)
+    router = Router(
+        on_file=files.handle,
+        on_task=tasks.execute,
+        on_completed=tasks.completed,
+        on_workflow=workflows.handle,
+        on_sweep=sweeps.handle,
+    )
+    return Service(settings, database, publisher, kinds, files, workflows, sweeps, router)
+
+
+def template_names(settings: Settings) -> dict[str, str]:
+    """The names that every template may use, with their values."""
+    return {
+        "landing_bucket": settings.landing_bucket,
+        "archive_bucket": settings.archive_bucket,
+        "project": settings.project,
+    }
+
+
+def create_app(settings: Settings) -> Flask:
+    """The web application: the push endpoint, and the two questions of whoever runs it."""
+    configure_logging(settings)
+    service = build_service(settings)
+    app = Flask(__name__)
+    app.register_blueprint(create_push_blueprint(service.router, service.reject, push_authenticator(settings)))
+
+    @app.get("/health")
+    def health() -> Response:
+        return Response("alive\n", mimetype="text/plain")
+
+    @app.get("/ready")
+    def ready() -> Response:
+        problem = _why_not_ready(service.database)
+        return Response(f"{problem or 'ready'}\n", status=503 if problem else 200, mimetype="text/plain")
+
+    return app
+
+
+def _choose_publisher(settings: Settings) -> Publisher:
+    if settings.loopback_url is not None:
+        return LoopbackPublisher(settings.loopback_url)
+    return PubSubPublisher(settings)
+
+
+def _metadata_finder(clients: Clients) -> Any:
+    def find_metadata(bucket: str, name: str, generation: int) -> Mapping[str, str] | None:
+        found = clients.storage.find(bucket, name)
+        return found.metadata if found is not None and found.generation == generation else None
+
+    return find_metadata
+
+
+def _why_not_ready(database: Database) -> str | None:
+    try:
+        migrated = database.transact(is_migrated)
+    except DatabaseError as error:
+        return str(error)
+    return None if migrated else "the database is not migrated: run python -m run migrate"
