@@ -1,0 +1,149 @@
+"""From plain data, read from YAML or built in Python, to a checked definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from run.workflows.batch_identity import BatchTemplate
+from run.workflows.definition import TaskDefinition, WorkflowDefinition
+from run.workflows.graph import ancestors, find_cycles, topological_order
+from run.workflows.keys import WorkflowKeys, problem_of_name
+from run.workflows.kind_config import ConfigurableKind, check_config
+from run.workflows.names import FileTask, Names, read_file, with_date_formats
+from run.workflows.problems import Problem, did_you_mean
+from run.workflows.scope import Scope
+from run.workflows.sentences import read_keys
+from run.workflows.tasks import RawTask, read_task
+from run.workflows.templates import NameType
+
+
+def build_workflow(
+    data: Any,
+    kinds: Mapping[str, ConfigurableKind],
+    setting_names: Mapping[str, NameType],
+    folder: Path | None = None,
+) -> tuple[WorkflowDefinition | None, list[Problem]]:
+    """The definition that the data describes, or None and every reason why it is none."""
+    if not isinstance(data, dict):
+        return None, [Problem((), "a workflow is a mapping with the keys workflow, batch and tasks")]
+    return _Builder(data, kinds, setting_names, folder).build()
+
+
+class _Builder:
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        kinds: Mapping[str, ConfigurableKind],
+        setting_names: Mapping[str, NameType],
+        folder: Path | None,
+    ) -> None:
+        self._data = data
+        self._kinds = kinds
+        self._settings = setting_names
+        self._folder = folder
+        self._problems: list[Problem] = []
+        #: Tasks whose own pattern is broken: what their kind says of missing names would mislead.
+        self._broken_files: set[str] = set()
+
+    def build(self) -> tuple[WorkflowDefinition | None, list[Problem]]:
+        top = self._read_top()
+        tasks = [self._noting(read_task(name, raw, self._kinds)) for name, raw in top.tasks.items()]
+        needs = self._read_needs(tasks)
+        names, files = self._read_names(top, tasks)
+        above = None if needs is None else ancestors(needs, files)
+        defined = {}
+        for task in tasks:
+            scope = self._scope(task, names, files.get(task.name), above)
+            defined[task.name] = self._define(task, scope)
+        if self._problems:
+            return None, self._problems
+        definition = WorkflowDefinition(
+            name=top.workflow,
+            description=top.description,
+            batch=names.batch.text,
+            params=top.params,
+            tasks=tuple(defined[name] for name in topological_order(needs or {})),
+        )
+        return definition, []
+
+    def _noting(self, read: tuple[RawTask, list[Problem]]) -> RawTask:
+        task, problems = read
+        self._problems += problems
+        return task
+
+    def _read_top(self) -> WorkflowKeys:
+        top, findings = read_keys(WorkflowKeys, self._data)
+        self._problems += [Problem(place, reason) for place, reason in findings]
+        if "workflow" not in self._data:
+            self._problems.append(Problem((), "'workflow' is missing: the workflow's name"))
+        elif isinstance(self._data["workflow"], str) and (reason := problem_of_name(top.workflow)):
+            self._problems.append(Problem(("workflow",), reason))
+        if self._data.get("tasks", {}) in ({}, None):
+            self._problems.append(Problem(("tasks",), "a workflow has at least one task, under 'tasks'"))
+        for name in top.params:
+            if reason := problem_of_name(name):
+                self._problems.append(Problem(("params", name), reason))
+        return top
+
+    def _read_needs(self, tasks: list[RawTask]) -> dict[str, list[str]] | None:
+        """What each task needs; None when that makes no sound graph."""
+        known = {task.name: [parent for parent in task.keys.needs if parent in self._data["tasks"]] for task in tasks}
+        problems = [problem for task in tasks for problem in _problems_of_needs(task, known)]
+        for cycle in find_cycles(known):
+            child = next(task for task in tasks if task.name == cycle[1])
+            place = ("tasks", child.name, "needs", child.keys.needs.index(cycle[0]))
+            problems.append(Problem(place, f"the tasks wait for each other: {' -> '.join(cycle)}"))
+        self._problems += problems
+        return None if problems else known
+
+    def _read_names(self, top: WorkflowKeys, tasks: list[RawTask]) -> tuple[Names, dict[str, FileTask]]:
+        names = Names(self._settings, BatchTemplate(top.batch), top.params)
+        files: list[FileTask] = []
+        for task in tasks:
+            if task.trigger is not None:
+                file, problems = read_file(task.name, task.trigger, names)
+                files.append(file)
+                self._problems += problems
+                self._broken_files.update([task.name] if problems else [])
+        sound = [file for file in files if file.task not in self._broken_files]
+        batch, problems = with_date_formats(top.batch, sound)
+        names = Names(self._settings, BatchTemplate(batch), top.params)
+        self._problems += [*problems, *names.problems(sound)]
+        if names.batch.is_fresh and len(files) > 1:
+            self._problems.append(_never_meeting(files, is_default="batch" not in self._data))
+        return names, {file.task: file for file in files}
+
+    def _scope(
+        self, task: RawTask, names: Names, file: FileTask | None, above: Mapping[str, frozenset[str]] | None
+    ) -> Scope | None:
+        """What the task may refer to; None when the workflow around it is too broken to say."""
+        if above is None or task.name in self._broken_files or task.lacks_file:
+            return None
+        return Scope(names.of_task(file), task.trigger, above[task.name])
+
+    def _define(self, task: RawTask, scope: Scope | None) -> TaskDefinition:
+        config: dict[str, Any] = {}
+        if task.kind is not None:
+            config, findings = check_config(task.kind, task.raw_config, scope, self._folder)
+            self._problems += task.problems(findings)
+        return task.define(config)
+
+
+def _problems_of_needs(task: RawTask, known: Mapping[str, list[str]]) -> list[Problem]:
+    findings = []
+    for index, parent in enumerate(task.keys.needs):
+        if parent not in known:
+            hint = did_you_mean(parent, known)
+            findings.append((("needs", index), f"needs '{parent}', which is no task of this workflow{hint}"))
+        elif parent in task.keys.needs[:index]:
+            findings.append((("needs", index), f"needs '{parent}' twice"))
+    return task.problems(findings)
+
+
+def _never_meeting(files: list[FileTask], *, is_default: bool) -> Problem:
+    tasks = " and ".join(f"'{file.task}'" for file in files)
+    reason = f"the files of {tasks} can never meet, because each opens a fresh batch; name what they share"
+    place = ("tasks", files[1].task, "file") if is_default else ("batch",)
+    return Problem(place, f"{reason}, such as batch: '{{period}}'")

@@ -1,0 +1,55 @@
+"""The keys of a workflow and of a task, apart from those of a task's kind."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from run.workflows.batch_identity import DEFAULT_BATCH
+from run.workflows.definition import TriggerRule
+from run.workflows.templates import NAME
+
+_LONGEST_NAME = 63
+
+
+class WorkflowKeys(BaseModel):
+    """The top of a workflow file; every field has a default so that the rest can be read when one is wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflow: str = ""
+    description: str = ""
+    batch: str = DEFAULT_BATCH
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    tasks: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class TaskKeys(BaseModel):
+    """The keys that every task has; every field has a default so that the rest can be read when one is wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = ""
+    needs: tuple[str, ...] = ()
+    rule: TriggerRule = TriggerRule.all_success
+    allow_failure: bool = False
+    disabled: bool = False
+    lease_seconds: int = Field(default=60, ge=10, le=3600)
+    file: str | None = None
+    parse: dict[str, str] = Field(default_factory=dict)
+    on_new_generation: Literal["rerun", "ignore"] = "rerun"
+
+
+#: The keys of a task whose kind takes a file.
+FILE_KEYS = ("file", "parse", "on_new_generation")
+
+
+def problem_of_name(name: str) -> str | None:
+    """Why this cannot name a workflow, a task, a param or a group; None when it can."""
+    if re.fullmatch(NAME, name) and len(name) <= _LONGEST_NAME:
+        return None
+    better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")[:_LONGEST_NAME]
+    example = f", for example '{better}'" if better else ""
+    return f"'{name}' is no name: write a lower-case letter, then letters, digits and '_', at most 63{example}"

@@ -1,0 +1,55 @@
+"""The part of a task that belongs to its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from run.workflows.keys import FILE_KEYS, TaskKeys
+from run.workflows.problems import Place
+from run.workflows.scope import Scope
+from run.workflows.sentences import Finding, findings_of, keys_of
+
+
+class ConfigurableKind(Protocol):
+    """What a definition asks of a kind of task."""
+
+    @property
+    def config(self) -> type[BaseModel]:
+        """The model of the kind's own keys."""
+
+    @property
+    def takes_file(self) -> bool:
+        """Whether a task of this kind waits for a file."""
+
+    def problems(self, config: Any, scope: Scope) -> Iterator[tuple[str, str]]:
+        """Yield (key, reason) for what is wrong with a configuration in its workflow."""
+
+
+def check_config(
+    kind: ConfigurableKind, raw: Mapping[str, Any], scope: Scope | None, folder: Path | None
+) -> tuple[dict[str, Any], list[Finding]]:
+    """The kind's configuration as JSON values with defaults filled in, and what is wrong with it.
+
+    Validators find `folder`, where companion files lie, in the validation context. Without a scope, because the
+    workflow around the task is broken, only the configuration by itself is checked.
+    """
+    try:
+        config = kind.config.model_validate(dict(raw), context={"folder": folder})
+    except ValidationError as error:
+        return {}, findings_of(error, _known_keys(kind))
+    found = kind.problems(config, scope) if scope else ()
+    findings = [(_place(key), f"'{key}': {reason}") for key, reason in found]
+    return config.model_dump(mode="json", by_alias=True), findings
+
+
+def _known_keys(kind: ConfigurableKind) -> list[str]:
+    task_keys = [key for key in TaskKeys.model_fields if kind.takes_file or key not in FILE_KEYS]
+    return [*keys_of(kind.config), *task_keys]
+
+
+def _place(key: str) -> Place:
+    return tuple(int(part) if part.isdigit() else part for part in key.split("."))

@@ -1,0 +1,79 @@
+"""One task of a definition, its own keys apart from those of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from run.workflows.definition import FileTrigger, TaskDefinition
+from run.workflows.keys import FILE_KEYS, TaskKeys, problem_of_name
+from run.workflows.kind_config import ConfigurableKind
+from run.workflows.problems import Problem, did_you_mean
+from run.workflows.sentences import Finding, read_keys
+
+
+@dataclass(frozen=True)
+class RawTask:
+    """A task as written; `kind` is None when it is missing or unknown."""
+
+    name: str
+    keys: TaskKeys
+    kind: ConfigurableKind | None
+    raw_config: Mapping[str, Any]
+
+    @property
+    def trigger(self) -> FileTrigger | None:
+        """The file that this task waits for."""
+        if self.kind is None or not self.kind.takes_file or self.keys.file is None:
+            return None
+        new_generation = self.keys.on_new_generation
+        return FileTrigger(pattern=self.keys.file, parse=self.keys.parse, on_new_generation=new_generation)
+
+    @property
+    def lacks_file(self) -> bool:
+        """Whether a file should be there and is not."""
+        return self.kind is not None and self.kind.takes_file and self.keys.file is None
+
+    def problems(self, findings: Iterable[Finding]) -> list[Problem]:
+        """Findings in this task as problems of the workflow."""
+        return [Problem(("tasks", self.name, *place), f"task '{self.name}': {reason}") for place, reason in findings]
+
+    def define(self, config: dict[str, Any]) -> TaskDefinition:
+        """This task with the checked configuration of its kind."""
+        keys = self.keys.model_dump(include=set(TaskDefinition.model_fields) - {"file"})
+        return TaskDefinition(**keys, name=self.name, file=self.trigger, config=config)
+
+
+def read_task(name: str, raw: Any, kinds: Mapping[str, ConfigurableKind]) -> tuple[RawTask, list[Problem]]:
+    """Read one task and what is wrong with its own keys; its kind's keys are left as they are."""
+    findings: list[Finding] = [((), reason) for reason in [problem_of_name(name)] if reason]
+    if not isinstance(raw, dict):
+        task = RawTask(name, TaskKeys(), None, {})
+        return task, task.problems([*findings, ((), "a task is a mapping with 'kind' and the keys of that kind")])
+    own_keys = {key: value for key, value in raw.items() if key in TaskKeys.model_fields}
+    keys, wrong = read_keys(TaskKeys, own_keys)
+    config = {key: value for key, value in raw.items() if key not in own_keys}
+    task = RawTask(name, keys, kinds.get(keys.kind), config)
+    findings += [*wrong, *_findings_of_kind(task, own_keys, kinds), *_findings_of_file(task, own_keys)]
+    return task, task.problems(findings)
+
+
+def _findings_of_kind(task: RawTask, raw: Mapping[str, Any], kinds: Iterable[str]) -> list[Finding]:
+    known = f"; known are {', '.join(kinds)}"
+    if "kind" not in raw:
+        return [((), f"'kind' is missing{known}")]
+    if isinstance(raw["kind"], str) and task.kind is None:
+        return [(("kind",), f"unknown kind '{task.keys.kind}'{did_you_mean(task.keys.kind, kinds) or known}")]
+    return []
+
+
+def _findings_of_file(task: RawTask, raw: Mapping[str, Any]) -> list[Finding]:
+    if task.kind is None:
+        return []
+    kind = task.keys.kind
+    if not task.kind.takes_file:
+        return [((key,), f"'{key}': a task of the kind '{kind}' takes no file") for key in FILE_KEYS if key in raw]
+    if raw.get("file") is None:
+        return [((), f"'file' is missing: the pattern of the files that a task of the kind '{kind}' takes")]
+    return []
