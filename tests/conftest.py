@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -21,10 +22,12 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     binaries = DEBIAN_15 if os.environ.get("TEST_POSTGRES") == "15" else None
-    with Postgres(tmp_path_factory.mktemp("postgres"), binaries=binaries, options=NOT_DURABLE) as server:
-        yield server
+    # Not in pytest's own folder: for root, Postgres runs as another user, and every new pytest closes that folder.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with Postgres(Path(folder), binaries=binaries, options=NOT_DURABLE) as server:
+            yield server
 
 
 @pytest.fixture(scope="session")
