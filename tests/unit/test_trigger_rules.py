@@ -1,0 +1,71 @@
+"""Trigger rules against brute force: every way in which up to three parents can end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import pytest
+
+from run.engine.trigger_rules import Verdict, judge
+from run.workflows.definition import TriggerRule
+
+SUCCEEDED, FAILED, SKIPPED, OPEN = "succeeded", "failed", "skipped", "open"
+ENDS = (SUCCEEDED, FAILED, SKIPPED)
+
+#: What each rule says of parents that have all ended, in its own words.
+MET: dict[TriggerRule, Callable[[Sequence[str]], bool]] = {
+    TriggerRule.all_success: lambda parents: all(parent == SUCCEEDED for parent in parents),
+    TriggerRule.all_done: lambda parents: True,
+    TriggerRule.one_success: lambda parents: SUCCEEDED in parents,
+    TriggerRule.one_failed: lambda parents: FAILED in parents,
+    TriggerRule.none_failed: lambda parents: FAILED not in parents,
+    TriggerRule.none_failed_min_one_success: lambda parents: FAILED not in parents and SUCCEEDED in parents,
+    TriggerRule.all_failed: lambda parents: all(parent == FAILED for parent in parents),
+}
+#: The rules that do not wait for the last parent once they are met.
+AT_ONCE = (TriggerRule.one_success, TriggerRule.one_failed)
+
+
+@dataclass
+class Counted:
+    all: int
+    succeeded: int
+    failed: int
+    skipped: int
+    finished: int
+
+
+def counted(parents: Sequence[str]) -> Counted:
+    return Counted(
+        len(parents),
+        parents.count(SUCCEEDED),
+        parents.count(FAILED),
+        parents.count(SKIPPED),
+        len(parents) - parents.count(OPEN),
+    )
+
+
+def endings(parents: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every way in which the open ones among the parents may still end."""
+    return list(product(*[ENDS if parent == OPEN else (parent,) for parent in parents]))
+
+
+@pytest.mark.parametrize("rule", TriggerRule)
+def test_a_rule_starts_waits_or_gives_up_exactly_when_brute_force_says_so(rule: TriggerRule) -> None:
+    for size in (1, 2, 3):
+        for parents in product((*ENDS, OPEN), repeat=size):
+            possible = [MET[rule](end) for end in endings(parents)]
+            if not any(possible):
+                expected = Verdict.NEVER
+            elif OPEN not in parents or (rule in AT_ONCE and MET[rule](parents)):
+                expected = Verdict.START
+            else:
+                expected = Verdict.WAIT
+            assert judge(rule, counted(parents)) is expected, (rule, parents)
+
+
+@pytest.mark.parametrize("rule", TriggerRule)
+def test_a_task_without_parents_starts(rule: TriggerRule) -> None:
+    assert judge(rule, counted(())) is Verdict.START
