@@ -29,6 +29,7 @@ class Claimed:
     config: Mapping[str, Any]
     lease_seconds: int
     version_id: int
+    batch_uid: str
     batch_template: str
     params: Mapping[str, Any]
     #: Whether even the success of this task can make a child SKIPPED.
@@ -37,7 +38,7 @@ class Claimed:
 
 _CLAIMED_COLUMNS = """
     bt.workflow_id, bt.batch_id, bt.task_id, bt.attempt, bt.takeovers,
-    tv.kind, tv.config, tv.lease_seconds, tv.success_may_skip, b.version_id, b.params
+    tv.kind, tv.config, tv.lease_seconds, tv.success_may_skip, b.version_id, b.uid AS batch_uid, b.params
 """
 
 _CLAIMED_SOURCE = """
@@ -108,6 +109,7 @@ def _claimed(tx: Connection, statement: TextClause, key: TaskKey, token: str, ki
         config=row.config,
         lease_seconds=row.lease_seconds,
         version_id=row.version_id,
+        batch_uid=str(row.batch_uid),
         batch_template=row.batch_template,
         params=row.params,
         success_may_skip=row.success_may_skip,

@@ -147,8 +147,9 @@ class EngineRoom:
     def statuses(self, batch_id: str = "2024-03", workflow: str = "cake") -> dict[str, str]:
         """The status of each task, a skipped one with its cause."""
         rows = self.rows(
-            "SELECT t.name, b.status || COALESCE(':' || b.skip_cause, '') FROM batch_task b JOIN task t USING (task_id) "
-            "JOIN workflow w ON w.workflow_id = t.workflow_id WHERE w.name = :w AND b.batch_id = :b ORDER BY b.position",
+            "SELECT t.name, b.status || COALESCE(':' || b.skip_cause, '') FROM batch_task b "
+            "JOIN task t USING (task_id) JOIN workflow w ON w.workflow_id = t.workflow_id "
+            "WHERE w.name = :w AND b.batch_id = :b ORDER BY b.position",
             w=workflow,
             b=batch_id,
         )
@@ -161,7 +162,8 @@ class EngineRoom:
     def log(self, task: str) -> list[tuple[Any, ...]]:
         """(attempt, status, error) of each attempt of a task."""
         return self.rows(
-            "SELECT attempt, status, error FROM task_log JOIN task t USING (task_id) WHERE t.name = :n ORDER BY attempt",
+            "SELECT attempt, status, error FROM task_log JOIN task t USING (task_id) "
+            "WHERE t.name = :n ORDER BY attempt",
             n=task,
         )
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
@@ -35,6 +36,8 @@ class TaskBatch(Row):
     workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"), primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("workflow_version.version_id"))
+    #: Tells this batch from one of the same name in another database: what it starts outside is known by this.
+    uid: Mapped[str] = mapped_column(UUID(as_uuid=False), server_default=func.gen_random_uuid())
     status: Mapped[str] = mapped_column(server_default=BatchStatus.PROCESSING)
     params: Mapped[dict[str, Any]]
     #: What opened a batch of its own (a message, a file): the same trigger again finds it and opens no second one.

@@ -118,6 +118,7 @@ def upgrade() -> None:
         sa.Column("workflow_id", sa.BigInteger(), nullable=False),
         sa.Column("batch_id", sa.Text(), nullable=False),
         sa.Column("version_id", sa.BigInteger(), nullable=False),
+        sa.Column("uid", sa.UUID(as_uuid=False), server_default=sa.text("gen_random_uuid()"), nullable=False),
         sa.Column("status", sa.Text(), server_default="PROCESSING", nullable=False),
         sa.Column("params", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("trigger_key", sa.Text(), nullable=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from database.dependencies import lock_tasks
 from database.files import (
@@ -93,14 +94,24 @@ def _judge(
     if batch.file is None:
         task = wanted.file_task.task
         return FileDecision.REJECTED, f"{where} has version {batch.version}, in which no task {task} takes a file"
-    if now is None:
-        return FileDecision.TAKEN, None
-    if now.uri != arrival.uri:
+    if now is not None and now.uri != arrival.uri:
         return FileDecision.REJECTED, (
             f"{wanted.words} has {now.uri} in batch {key.batch_id}; {arrival.uri} is a second object for the same task"
         )
+    if now is not None:
+        return _judge_generation(arrival, now, FileTrigger.model_validate(batch.file), where)
+    return FileDecision.TAKEN, None
+
+
+def _judge_generation(
+    arrival: Arrival, now: LoggedFile, trigger: FileTrigger, where: str
+) -> tuple[FileDecision, str | None]:
     if arrival.generation < now.generation:
         return FileDecision.SUPERSEDED, f"{where} has generation {now.generation}, which is newer"
-    if FileTrigger.model_validate(batch.file).on_new_generation == "ignore":
-        return FileDecision.IGNORED, f"{where} keeps generation {now.generation}: on_new_generation is ignore"
-    return FileDecision.TAKEN, None
+    match trigger.on_new_generation:
+        case "rerun":
+            return FileDecision.TAKEN, None
+        case "ignore":
+            return FileDecision.IGNORED, f"{where} keeps generation {now.generation}: on_new_generation is ignore"
+        case _:
+            assert_never(trigger.on_new_generation)

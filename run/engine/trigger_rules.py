@@ -33,7 +33,7 @@ class Counts(Protocol):
 SUCCESS_MAY_SKIP = frozenset({TriggerRule.one_failed, TriggerRule.all_failed})
 
 
-def judge(rule: TriggerRule, parents: Counts) -> Verdict:  # noqa: PLR0911 - one line a rule
+def judge(rule: TriggerRule, parents: Counts) -> Verdict:  # noqa: C901, PLR0911 - one line a rule
     """Say what the rule means for a task whose parents stand like this; a task without parents starts."""
     if parents.all == 0:
         return Verdict.START

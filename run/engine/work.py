@@ -34,6 +34,7 @@ def make_work(claimed: Claimed, files: Mapping[str, LoggedFile], names: Mapping[
         batch_id=batch_id,
         task=claimed.task,
         attempt=claimed.attempt,
+        batch_uid=claimed.batch_uid,
         values=values,
         params=claimed.params,
         batch_values=batch_values,

@@ -114,7 +114,8 @@ class FileHandler:
             self._reject(arrival, wanted.file_task, str(rejected), delivery)
             return
         why = f": {decided.reason}" if decided.reason else ""
-        names = {"workflow": wanted.file_task.current.workflow, "batch": decided.batch_id, "task": wanted.file_task.task}
+        file_task = wanted.file_task
+        names = {"workflow": file_task.current.workflow, "batch": decided.batch_id, "task": file_task.task}
         logger.info("%s#%s is %s%s", arrival.uri, arrival.generation, decided.decision, why, extra=names)
         self._life.publish(decided.batch_id, decided.released)
 

@@ -1,0 +1,175 @@
+"""Batches, their tasks and the history of those, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from database.errors import Missing
+from database.listings.errors import GIST
+from database.listings.workflows import newest_version
+from database.statuses import OPEN, any_of
+
+#: As many tasks or attempts of one batch as anybody reads.
+MOST_OF_A_BATCH = 10_000
+
+
+@dataclass(frozen=True)
+class ListedBatch:
+    """A batch; `tasks` counts its tasks by status."""
+
+    workflow: str
+    batch: str
+    status: str
+    version: int
+    params: Mapping[str, Any]
+    created_at: datetime
+    ended_at: datetime | None
+    tasks: Mapping[str, int]
+    #: The database's clock, beside which the times of the batch can be read.
+    read_at: datetime
+
+
+_BATCH_COLUMNS = """
+    SELECT w.name AS workflow, b.batch_id AS batch, b.status, v.version, b.params, b.created_at, b.ended_at,
+           (SELECT COALESCE(jsonb_object_agg(c.status, c.tasks), '{}')
+              FROM (SELECT t.status, count(*) AS tasks FROM batch_task t
+                     WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id GROUP BY t.status) c) AS tasks,
+           clock_timestamp() AS read_at
+"""
+_BATCH_NAMES = """
+      JOIN workflow w ON w.workflow_id = b.workflow_id
+      JOIN workflow_version v ON v.version_id = b.version_id
+"""
+
+_BATCHES = text(f"""
+    {_BATCH_COLUMNS}
+      FROM (SELECT tb.* FROM task_batch tb JOIN workflow tw ON tw.workflow_id = tb.workflow_id
+             WHERE CAST(:workflow AS text) IS NULL OR tw.name = :workflow
+             ORDER BY tb.created_at DESC, tb.batch_id DESC LIMIT :most) b
+    {_BATCH_NAMES}
+     ORDER BY b.created_at DESC, b.batch_id DESC
+""")
+_BATCH = text(f"{_BATCH_COLUMNS} FROM task_batch b {_BATCH_NAMES} WHERE w.name = :workflow AND b.batch_id = :batch")
+
+
+def list_batches(tx: Connection, workflow: str | None = None, *, most: int) -> list[ListedBatch]:
+    """The newest batches, of one workflow if it is named; raises Missing when there is no such workflow."""
+    if workflow is not None:
+        newest_version(tx, workflow)
+    return [ListedBatch(**row._asdict()) for row in tx.execute(_BATCHES, {"workflow": workflow, "most": most})]
+
+
+def find_batch(tx: Connection, workflow: str, batch: str) -> ListedBatch:
+    """The batch of these names; raises Missing."""
+    row = tx.execute(_BATCH, {"workflow": workflow, "batch": batch}).one_or_none()
+    if row is None:
+        newest_version(tx, workflow)
+        raise Missing(f"workflow {workflow} has no batch {batch!r}")
+    return ListedBatch(**row._asdict())
+
+
+@dataclass(frozen=True)
+class ListedTask:
+    """A task of a batch: where it stands, its last attempt, its file, and what it waits for."""
+
+    task: str
+    kind: str
+    status: str
+    attempt: int
+    takeovers: int
+    rule: str
+    allow_failure: bool
+    reset: bool
+    skip_cause: str | None
+    skipped_because_of: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    #: The gist of the last attempt's error.
+    error: str | None
+    file: str | None
+    generation: int | None
+    #: Where the file is now, when a task has moved it.
+    place: str | None
+    awaits_file: bool
+    pattern: str | None
+    open_parents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShownBatch:
+    """A batch and its tasks in order."""
+
+    batch: ListedBatch
+    tasks: tuple[ListedTask, ...]
+
+
+_TASKS = text(f"""
+    SELECT t.name AS task, tv.kind, bt.status, bt.attempt, bt.takeovers, tv.rule, tv.allow_failure, bt.reset,
+           bt.skip_cause, s.name AS skipped_because_of, l.started_at, l.ended_at, {GIST} AS error,
+           'gs://' || f.bucket || '/' || f.object AS file, f.generation,
+           'gs://' || f.place_bucket || '/' || f.place_object AS place,
+           bt.awaits_file, tv.file ->> 'pattern' AS pattern,
+           CASE WHEN bt.status = 'WAITING' THEN ARRAY(
+               SELECT pt.name FROM task_dependency d
+                 JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
+                                  AND p.task_id = d.parent_id
+                 JOIN task pt ON pt.task_id = d.parent_id
+                WHERE d.version_id = b.version_id AND d.child_id = bt.task_id AND p.status IN {any_of(OPEN)}
+                ORDER BY p.position
+           ) ELSE '{{}}' END AS open_parents
+      FROM task_batch b
+      JOIN workflow w ON w.workflow_id = b.workflow_id
+      JOIN batch_task bt ON bt.workflow_id = b.workflow_id AND bt.batch_id = b.batch_id
+      JOIN task t ON t.task_id = bt.task_id
+      JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
+      LEFT JOIN task s ON s.task_id = bt.skipped_because_of
+      LEFT JOIN task_log l ON l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id
+                          AND l.task_id = bt.task_id AND l.attempt = bt.attempt
+      LEFT JOIN file_log f ON f.workflow_id = bt.workflow_id AND f.batch_id = bt.batch_id
+                          AND f.task_id = bt.task_id AND f.decision = 'TAKEN'
+     WHERE w.name = :workflow AND b.batch_id = :batch
+     ORDER BY bt.position LIMIT {MOST_OF_A_BATCH}
+""")
+
+
+def show_batch(tx: Connection, workflow: str, batch: str) -> ShownBatch:
+    """A batch and its tasks; raises Missing."""
+    found = find_batch(tx, workflow, batch)
+    tasks = (task._asdict() for task in tx.execute(_TASKS, {"workflow": workflow, "batch": batch}))
+    shown = tuple(ListedTask(**{**task, "open_parents": tuple(task["open_parents"])}) for task in tasks)
+    return ShownBatch(found, shown)
+
+
+@dataclass(frozen=True)
+class ListedAttempt:
+    """One attempt of a task, with its whole error and what the other side has told."""
+
+    task: str
+    attempt: int
+    status: str
+    started_at: datetime
+    ended_at: datetime | None
+    error: str | None
+    details: Mapping[str, Any]
+
+
+_ATTEMPTS = text(f"""
+    SELECT t.name AS task, l.attempt, l.status, l.started_at, l.ended_at, l.error, l.details
+      FROM workflow w
+      JOIN task_log l ON l.workflow_id = w.workflow_id
+      JOIN batch_task bt ON bt.workflow_id = l.workflow_id AND bt.batch_id = l.batch_id AND bt.task_id = l.task_id
+      JOIN task t ON t.task_id = l.task_id
+     WHERE w.name = :workflow AND l.batch_id = :batch
+     ORDER BY bt.position, l.attempt LIMIT {MOST_OF_A_BATCH}
+""")
+
+
+def list_attempts(tx: Connection, workflow: str, batch: str) -> list[ListedAttempt]:
+    """The history of a batch: the attempts of each task in order."""
+    rows = tx.execute(_ATTEMPTS, {"workflow": workflow, "batch": batch})
+    return [ListedAttempt(**row._asdict()) for row in rows]

@@ -1,0 +1,39 @@
+"""From a checked definition to the rows of a version."""
+
+from __future__ import annotations
+
+from database.workflows import NewTask, NewVersion
+from run.engine.trigger_rules import SUCCESS_MAY_SKIP
+from run.workflows.definition import TaskDefinition, WorkflowDefinition
+
+
+def new_version(definition: WorkflowDefinition) -> NewVersion:
+    """The version that `store_version` stores for this definition."""
+    skippable = {parent for task in definition.tasks if _can_be_skipped_by_success(task) for parent in task.needs}
+    return NewVersion(
+        workflow=definition.name,
+        batch_template=definition.batch,
+        params=definition.params,
+        definition=definition.model_dump(mode="json"),
+        digest=definition.digest,
+        tasks=[_new_task(task, success_may_skip=task.name in skippable) for task in definition.tasks],
+    )
+
+
+def _can_be_skipped_by_success(task: TaskDefinition) -> bool:
+    return task.disabled or task.rule in SUCCESS_MAY_SKIP
+
+
+def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:
+    return NewTask(
+        name=task.name,
+        kind=task.kind,
+        needs=task.needs,
+        rule=task.rule,
+        allow_failure=task.allow_failure,
+        disabled=task.disabled,
+        success_may_skip=success_may_skip,
+        lease_seconds=task.lease_seconds,
+        file=None if task.file is None else task.file.model_dump(mode="json"),
+        config=task.config,
+    )
