@@ -31,6 +31,8 @@ class Claimed:
     version_id: int
     batch_uid: str
     batch_template: str
+    #: Whether the workflow's version takes files.
+    has_files: bool
     params: Mapping[str, Any]
     #: Whether even the success of this task can make a child SKIPPED.
     success_may_skip: bool
@@ -49,7 +51,7 @@ _CLAIMED_SOURCE = """
 """
 
 _CLAIMED_NAMES = """
-    SELECT claimed.*, w.name AS workflow, t.name AS task, v.batch_template
+    SELECT claimed.*, w.name AS workflow, t.name AS task, v.batch_template, v.has_files
       FROM claimed
       JOIN workflow w ON w.workflow_id = claimed.workflow_id
       JOIN task t ON t.task_id = claimed.task_id
@@ -111,6 +113,7 @@ def _claimed(tx: Connection, statement: TextClause, key: TaskKey, token: str, ki
         version_id=row.version_id,
         batch_uid=str(row.batch_uid),
         batch_template=row.batch_template,
+        has_files=row.has_files,
         params=row.params,
         success_may_skip=row.success_may_skip,
     )
@@ -127,6 +130,18 @@ def renew_lease(tx: Connection, key: TaskKey, token: str, lease_seconds: int) ->
     """Whether the attempt is still this token's; its lease then runs from now."""
     result = tx.execute(_RENEW, {**key.columns, "token": token, "lease_seconds": lease_seconds})
     return bool(result.rowcount)
+
+
+_HAND_BACK = text("""
+    UPDATE batch_task SET lease_until = clock_timestamp(), takeovers = 0
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id
+       AND status = 'PROCESSING' AND token = CAST(:token AS uuid)
+""")
+
+
+def hand_back(tx: Connection, key: TaskKey, token: str) -> None:
+    """Let somebody else go on with the attempt at once; its worker lives, so the takeover counts against nobody."""
+    tx.execute(_HAND_BACK, {**key.columns, "token": token})
 
 
 _FINISH = text(f"""

@@ -58,8 +58,8 @@ _LOCK_WORKFLOW = text("""
 """)
 
 _CREATE_VERSION = text("""
-    INSERT INTO workflow_version (workflow_id, version, batch_template, params, definition, digest)
-    VALUES (:workflow_id, :version, :batch_template, :params, :definition, :digest)
+    INSERT INTO workflow_version (workflow_id, version, batch_template, has_files, params, definition, digest)
+    VALUES (:workflow_id, :version, :batch_template, :has_files, :params, :definition, :digest)
     RETURNING version_id
 """).bindparams(bindparam("params", type_=JSONB), bindparam("definition", type_=JSONB))
 
@@ -100,6 +100,7 @@ def store_version(tx: Connection, new: NewVersion) -> StoredVersion:
             "workflow_id": workflow.workflow_id,
             "version": version,
             "batch_template": new.batch_template,
+            "has_files": any(task.file is not None for task in new.tasks),
             "params": dict(new.params),
             "definition": dict(new.definition),
             "digest": new.digest,

@@ -20,7 +20,7 @@ from run.handlers.sweep import SweepHandler
 from run.handlers.task import TaskHandler
 from run.handlers.workflow import WorkflowHandler
 from run.kinds import build_kinds
-from run.kinds.archive_file import ARCHIVE_MARKER
+from run.kinds.archive_file import is_archived
 from run.kinds.kind import Kind
 from run.logs import configure_logging
 from run.pubsub.envelope import Delivery
@@ -62,7 +62,7 @@ def build_service(settings: Settings) -> Service:
     kinds = build_kinds(clients)
     names = template_names(settings)
     life = TaskLife(database, kinds, publisher, names)
-    files = FileHandler(database, life, names, _metadata_finder(clients), ARCHIVE_MARKER)
+    files = FileHandler(database, life, names, _metadata_finder(clients), is_archived)
     tasks = TaskHandler(database, life)
     workflows = WorkflowHandler(database, life)
     sweeps = SweepHandler(database, life)

@@ -28,7 +28,6 @@ class Told(Kind[ToldConfig]):
 
     name = "told"
     config = ToldConfig
-    reads_files = True
 
     def __init__(self) -> None:
         self.works: list[Work] = []

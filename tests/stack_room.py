@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,33 +67,46 @@ class StackRoom:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of BigQuery."""
-        client = bigquery.Client(
+        return [tuple(row.values()) for row in self._bigquery.query(sql, timeout=10).result(timeout=30)]
+
+    def create_dataset(self, name: str) -> None:
+        """Create a dataset, as whoever owns the BigQuery project does."""
+        self._bigquery.create_dataset(name, timeout=10)
+
+    @cached_property
+    def _bigquery(self) -> bigquery.Client:
+        return bigquery.Client(
             project="local",
-            credentials=AnonymousCredentials(),
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
             client_options=ClientOptions(api_endpoint=self.stack.bigquery.url),
         )
-        return [tuple(row.values()) for row in client.query(sql, timeout=10).result(timeout=30)]
 
-    def wait_for_batch(self, workflow: str, batch_id: str, status: str = "SUCCESS", *, seconds: float = 60) -> None:
-        """Wait until a batch has this status."""
-        statement = "SELECT b.status FROM task_batch b JOIN workflow w USING (workflow_id) WHERE w.name = :w AND b.batch_id = :b"
-        eventually(
-            lambda: self.rows(statement, w=workflow, b=batch_id) == [(status,)],
-            f"batch {batch_id} of {workflow} to be {status}",
-            seconds=seconds,
+    def wait_for_batch(self, workflow: str, batch_id: str, *, seconds: float = 60) -> None:
+        """Wait until a batch has ended in SUCCESS; fail at once, with the errors of its tasks, when it has not."""
+        statement = (
+            "SELECT b.status FROM task_batch b JOIN workflow USING (workflow_id) WHERE name = :w AND batch_id = :b"
         )
+
+        def ended() -> bool:
+            return self.rows(statement, w=workflow, b=batch_id) not in ([], [("PROCESSING",)])
+
+        eventually(ended, f"the end of batch {batch_id} of {workflow}", seconds=seconds)
+        errors = self.rows("SELECT error FROM task_log WHERE batch_id = :b AND error IS NOT NULL", b=batch_id)
+        assert self.rows(statement, w=workflow, b=batch_id) == [("SUCCESS",)], errors
 
 
 @contextmanager
 def running_stack(delivery: DeliveryChoice, *, sweep_seconds: float = 1) -> Iterator[StackRoom]:
     """A fresh stack, migrated, with its service ready."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with LocalStack(Path(folder), delivery=delivery, sweep_seconds=sweep_seconds, say=lambda _line: None) as stack:
-            migrate(stack.environment["DATABASE_URL"])
-            stack.start_service()
-            database = Database(stack.environment["DATABASE_URL"])
-            yield StackRoom(stack, database)
-            database.close()
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        LocalStack(Path(folder), delivery=delivery, sweep_seconds=sweep_seconds, say=lambda _line: None) as stack,
+    ):
+        migrate(stack.environment["DATABASE_URL"])
+        stack.start_service()
+        database = Database(stack.environment["DATABASE_URL"])
+        yield StackRoom(stack, database)
+        database.close()
 
 
 class Listener:

@@ -42,6 +42,8 @@ class WorkflowVersion(Row):
     workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"))
     version: Mapped[int]
     batch_template: Mapped[str]
+    #: Whether any of its tasks takes a file, so that the attempts of its batches must know them.
+    has_files: Mapped[bool]
     params: Mapped[dict[str, Any]]
     definition: Mapped[dict[str, Any]]
     digest: Mapped[str]

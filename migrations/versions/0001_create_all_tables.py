@@ -97,6 +97,7 @@ def upgrade() -> None:
         sa.Column("workflow_id", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("batch_template", sa.Text(), nullable=False),
+        sa.Column("has_files", sa.Boolean(), nullable=False),
         sa.Column("params", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("definition", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from database.attempts import Claimed, claim, finish, take_over
+from database.attempts import Claimed, claim, finish, hand_back, take_over
 from database.batches import task_state
 from database.files import store_place, taken_files
 from database.keys import TaskKey
@@ -63,6 +63,9 @@ class TaskLife:
         if claimed is None:
             return
         outcome = self._do_the_work(claimed)
+        if outcome is None:
+            self._hand_back(claimed)
+            return
         checked = self._complete(claimed, outcome)
         self.publish(key.batch_id, checked.released)
 
@@ -102,13 +105,16 @@ class TaskLife:
             why = f"it waits for {', '.join(missing)}"
         logger.info("task %s is not to be started: %s", key.task_id, why, extra={"batch": key.batch_id})
 
-    def _do_the_work(self, claimed: Claimed) -> Outcome:
+    def _do_the_work(self, claimed: Claimed) -> Outcome | None:
         if claimed.takeovers > MOST_TAKEOVERS:
             return Outcome(Status.ERROR, f"the worker died {MOST_TAKEOVERS} times")
         kind = self._kinds[claimed.kind]
         try:
             with self._leases.held(claimed):
                 return _succeeded(self._start(kind, claimed))
+        except Unavailable as error:
+            logger.info("attempt %s goes on later: %s", claimed.attempt, error, extra=_names(claimed))
+            return None
         except TaskFailure as failure:
             return Outcome(Status.ERROR, _error_text(str(failure)), _storable(failure.details))
         except Exception:  # noqa: BLE001 - whatever a kind raises is the outcome of its attempt
@@ -116,9 +122,13 @@ class TaskLife:
 
     def _start(self, kind: Kind[Any], claimed: Claimed) -> Finished:
         files = {}
-        if kind.takes_file or kind.reads_files:
+        if claimed.has_files:
             files = self._database.transact(lambda tx: taken_files(tx, claimed.key.batch))
         return kind.start(kind.config.model_validate(claimed.config), make_work(claimed, files, self._names))
+
+    def _hand_back(self, claimed: Claimed) -> None:
+        # The next sweep finds the attempt, and whoever takes it over finds what is going on outside.
+        self._database.transact(lambda tx: hand_back(tx, claimed.key, claimed.token))
 
     def _complete(self, claimed: Claimed, outcome: Outcome) -> Checked:
         def write_and_check(tx: Transaction) -> Checked | None:
@@ -165,8 +175,10 @@ def _log_outcome(claimed: Claimed, outcome: Outcome, checked: Checked | None) ->
     if checked is None:
         logger.warning("attempt %s was taken over; its outcome is dropped", claimed.attempt, extra=extra)
         return
-    level = logging.INFO if outcome.status is Status.SUCCESS else logging.ERROR
-    logger.log(level, "attempt %s is %s", claimed.attempt, outcome.error or outcome.status, extra=extra)
+    if outcome.error is None:
+        logger.info("attempt %s succeeded", claimed.attempt, extra=extra)
+    else:
+        logger.error("attempt %s failed: %s", claimed.attempt, outcome.error, extra=extra)
     if checked.released:
         logger.info("ready to run: tasks %s", list(checked.released), extra=extra)
     if checked.batch_outcome:

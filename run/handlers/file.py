@@ -36,13 +36,13 @@ class FileHandler:
         life: TaskLife,
         names: Mapping[str, str],
         find_metadata: FindMetadata,
-        archive_marker: str,
+        is_archived: Callable[[str, Mapping[str, str]], bool],
     ) -> None:
         self._database = database
         self._life = life
         self._names = dict(names)
         self._find_metadata = find_metadata
-        self._archive_marker = archive_marker
+        self._is_archived = is_archived
 
     def handle(self, message: FileMessage, delivery: Delivery) -> None:
         """Decide about one generation of one object, once for each task that wants it, and once if nobody does."""
@@ -93,7 +93,7 @@ class FileHandler:
         if metadata is None:
             # A notification may be configured without the object's description; then the object itself is asked.
             metadata = self._find_metadata(arrival.bucket, arrival.object, arrival.generation) or {}
-        if self._archive_marker in metadata:
+        if self._is_archived(arrival.uri, metadata):
             return True
         return self._database.transact(lambda tx: is_place_of_a_file(tx, arrival))
 

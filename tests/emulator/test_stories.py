@@ -71,10 +71,10 @@ def test_the_monthly_profit_is_calculated_when_both_files_of_the_month_have_been
     room: StackRoom, tmp_path: Path
 ) -> None:
     assert room.stack.pubsub is not None
+    room.create_dataset("finance")
     apply(room, tmp_path, PROFIT)
-    ids = dict(
-        room.rows("SELECT t.name, t.task_id FROM task t JOIN workflow w USING (workflow_id) WHERE w.name LIKE 'm%'")
-    )
+    names = room.rows("SELECT t.name, t.task_id FROM task t JOIN workflow w USING (workflow_id) WHERE w.name LIKE 'm%'")
+    ids = dict(map(tuple, names))
     listener = Listener(room.stack.pubsub.host)
 
     # 1. The first parent finishes. 2. The engine checks, sees that a parent is missing, and waits.
@@ -109,6 +109,7 @@ def test_the_monthly_profit_is_calculated_when_both_files_of_the_month_have_been
 
 
 def test_every_daily_file_opens_a_batch_of_its_own_and_is_archived(room: StackRoom, tmp_path: Path) -> None:
+    room.create_dataset("shop")
     apply(room, tmp_path, DAILY)
     today = room.rows("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')")[0][0]
     room.land("orders/daily_orders_20231115.csv", b"id\n1\n2\n")
@@ -139,8 +140,5 @@ def test_a_service_that_is_killed_in_the_middle_is_replaced_and_the_batch_ends(r
 
 
 def statuses(room: StackRoom, batch_id: str = "2024-03") -> dict[str, str]:
-    return dict(
-        room.rows(
-            "SELECT t.name, b.status FROM batch_task b JOIN task t USING (task_id) WHERE batch_id = :b", b=batch_id
-        )
-    )
+    statement = "SELECT t.name, b.status FROM batch_task b JOIN task t USING (task_id) WHERE batch_id = :b"
+    return dict(map(tuple, room.rows(statement, b=batch_id)))

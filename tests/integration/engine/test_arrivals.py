@@ -14,7 +14,7 @@ import pytest
 
 from database.statuses import FileDecision
 from run.handlers.file import FileHandler
-from run.kinds.archive_file import ARCHIVE_MARKER
+from run.kinds.archive_file import ARCHIVE_MARKER, is_archived
 from run.kinds.kind import Work
 from run.pubsub.envelope import Delivery, read_delivery
 from run.pubsub.messages import FileMessage, parse_message
@@ -59,7 +59,7 @@ def notification(
 
 @pytest.fixture
 def files(room: EngineRoom) -> FileHandler:
-    return FileHandler(room.database, room.life, {"landing_bucket": "landing"}, lambda *_: None, ARCHIVE_MARKER)
+    return FileHandler(room.database, room.life, {"landing_bucket": "landing"}, lambda *_: None, is_archived)
 
 
 def land(files: FileHandler, name: str, generation: int = 1, **more: Any) -> None:
@@ -164,7 +164,7 @@ def test_folder_placeholders_other_events_and_our_own_archive_are_ignored_with_a
     apply_profit(room)
     land(files, "sales/")
     land(files, "sales/2024-03.csv", 1, event="OBJECT_DELETE")
-    land(files, "sales/2024-03.csv", 2, metadata={ARCHIVE_MARKER: "yes"})
+    land(files, "sales/2024-03.csv", 2, metadata={ARCHIVE_MARKER: "gs://landing/sales/2024-03.csv"})
     assert decisions(room) == [
         ("sales/", 1, "IGNORED", "it is the placeholder of a folder"),
         ("sales/2024-03.csv", 1, "IGNORED", "its event is OBJECT_DELETE; only OBJECT_FINALIZE brings a file"),
@@ -173,15 +173,21 @@ def test_folder_placeholders_other_events_and_our_own_archive_are_ignored_with_a
     assert room.publisher.messages == []
 
 
+def test_a_file_that_comes_back_from_the_archive_is_a_file_like_any_other(room: EngineRoom, files: FileHandler) -> None:
+    apply_profit(room)
+    land(files, "sales/2024-03.csv", metadata={ARCHIVE_MARKER: "gs://archive/profit/2024-03/2024-03.csv"})
+    assert [row[2] for row in decisions(room)] == ["TAKEN"]
+
+
 def test_our_own_archive_is_known_without_the_objects_description(room: EngineRoom) -> None:
     apply_profit(room)
     asked: list[tuple[str, str, int]] = []
 
     def find_metadata(*object_version: Any) -> Mapping[str, str]:
         asked.append(object_version)
-        return {ARCHIVE_MARKER: "yes"}
+        return {ARCHIVE_MARKER: "gs://landing/sales/2024-03.csv"}
 
-    files = FileHandler(room.database, room.life, {"landing_bucket": "landing"}, find_metadata, ARCHIVE_MARKER)
+    files = FileHandler(room.database, room.life, {"landing_bucket": "landing"}, find_metadata, is_archived)
     message = FileMessage("OBJECT_FINALIZE", "landing", "sales/2024-03.csv", 3, None, None, None)
     files.handle(message, notification("sales/2024-03.csv", 3))
     assert asked == [("landing", "sales/2024-03.csv", 3)]

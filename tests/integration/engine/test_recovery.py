@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from database.attempts import claim, finish, take_over
 from database.errors import DatabaseUnavailable
 from database.sessions import Database
 from database.statuses import Status
+from run.errors import Unavailable
 from run.handlers.sweep import SweepHandler
 from run.kinds.kind import Work
 from tests.engine_room import EngineRoom
@@ -141,15 +143,35 @@ def test_a_task_that_kills_its_worker_every_time_ends_as_an_error(room: EngineRo
     room.start()
     key = room.key("a")
     room.database.transact(lambda tx: claim(tx, key, TOKEN.format(0), ["told"]))
-    for number in range(1, 4):
+    for token in (TOKEN.format(number) for number in range(1, 4)):
         pass_time(room, 2)
-        assert room.database.transact(lambda tx, n=number: take_over(tx, key, TOKEN.format(n), ["told"]))
+        assert room.database.transact(partial(take_over, key=key, token=token, kinds=["told"]))
     pass_time(room, 2)
     room.execute("a")
     assert room.log("a") == [(1, "ERROR", "the worker died 3 times")]
     assert room.told.works == []
     assert room.statuses()["b"] == "SKIPPED:upstream_failed"
     assert room.batch_status() == "ERROR"
+
+
+def test_work_that_outlasts_a_request_is_handed_back_and_goes_on_as_the_same_attempt(room: EngineRoom) -> None:
+    room.apply({"a": []})
+    room.start()
+
+    def still_running(_work: Work) -> None:
+        raise Unavailable("the job is still running")
+
+    room.told.orders["a"] = still_running
+    room.deliver_all()
+    for _ in range(5):
+        assert room.log("a") == [(1, "PROCESSING", None)]
+        assert sweep(room) == {"overdue_messages": 0, "dead_attempts": 1}
+        room.deliver_all()
+    room.told.orders.clear()
+    assert sweep(room) == {"overdue_messages": 0, "dead_attempts": 1}
+    room.deliver_all()
+    assert room.log("a") == [(1, "SUCCESS", None)]
+    assert {work.attempt for work in room.told.works} == {1}
 
 
 def test_a_database_that_is_down_is_said_to_be_so(room: EngineRoom) -> None:
@@ -191,7 +213,7 @@ def test_a_transaction_that_loses_a_deadlock_is_run_again(room: EngineRoom) -> N
 
 
 def _lock(tx: object, task_id: int) -> None:
-    from sqlalchemy import Connection, text  # noqa: PLC0415
+    from sqlalchemy import Connection, text
 
     assert isinstance(tx, Connection)
     tx.execute(text("SELECT FROM batch_task WHERE task_id = :t FOR UPDATE"), {"t": task_id})

@@ -1,0 +1,45 @@
+"""The only importers of Google's APIs, and the one object that hands them out."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from run.clients.bigquery import BigQuery
+    from run.clients.storage import Storage
+    from run.settings import Settings
+
+
+class Clients:
+    """Makes each client when it is first asked for, once, from any thread.
+
+    A client's modules are imported then too, because a command that needs none of them should not wait for them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._bigquery: BigQuery | None = None
+        self._storage: Storage | None = None
+
+    @property
+    def bigquery(self) -> BigQuery:
+        """Raises PermanentFailure when there are no credentials."""
+        from run.clients.bigquery import BigQuery  # noqa: PLC0415  # See the class.
+
+        with self._lock:
+            if self._bigquery is None:
+                settings = self._settings
+                self._bigquery = BigQuery(settings.project, settings.bigquery_location, settings.bigquery_emulator_host)
+            return self._bigquery
+
+    @property
+    def storage(self) -> Storage:
+        """Raises PermanentFailure when there are no credentials."""
+        from run.clients.storage import Storage  # noqa: PLC0415  # See the class.
+
+        with self._lock:
+            if self._storage is None:
+                self._storage = Storage(self._settings.project, self._settings.storage_emulator_host)
+            return self._storage

@@ -1,0 +1,155 @@
+"""Cloud Storage: find, list, copy and delete, each on one generation of an object, each with a timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from google.api_core import exceptions as api
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Blob, Client
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from run.clients.google_failures import translated
+from run.errors import AcceleratorError
+
+_ROLE = "roles/storage.objectUser on the bucket"
+
+
+class Changed(AcceleratorError):
+    """An object is not, or no longer, of the generation that the caller asked for."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """The live generation of an object; `crc32c` is base64 as Google writes it, `size` is in bytes."""
+
+    bucket: str
+    name: str
+    generation: int
+    size: int
+    crc32c: str | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some objects of a listing, and the token of the next page, if there is one."""
+
+    objects: tuple[StoredObject, ...]
+    next_token: str | None
+
+
+class Storage:
+    """A thin client; every method raises PermanentFailure or PassingFailure when Google refuses or does not answer.
+
+    `endpoint` is the address of a local server, which is met without credentials.
+    """
+
+    def __init__(
+        self, project: str, endpoint: str | None = None, *, call_seconds: float = 60, retry_seconds: float = 60
+    ) -> None:
+        self._call_seconds = call_seconds
+        self._retry = DEFAULT_RETRY.with_timeout(retry_seconds)
+        with translated("connecting to Cloud Storage", _ROLE):
+            self._client = Client(
+                project=project,
+                credentials=AnonymousCredentials() if endpoint else None,  # type: ignore[no-untyped-call]
+                client_options=ClientOptions(api_endpoint=endpoint) if endpoint else None,
+            )
+
+    def find(self, bucket: str, name: str) -> StoredObject | None:
+        """The live generation of the object, or None when there is no such object."""
+        with translated(f"looking for gs://{bucket}/{name}", _ROLE):
+            blob = self._client.bucket(bucket).get_blob(name, timeout=self._call_seconds, retry=self._retry)
+        return _stored(blob) if blob else None
+
+    def list(self, bucket: str, prefix: str = "", page: str | None = None, size: int = 1000) -> Page:
+        """One page of the bucket's live objects whose names begin with `prefix`, in the order of their names."""
+        with translated(f"listing gs://{bucket}/{prefix}", _ROLE):
+            found = self._client.list_blobs(
+                bucket,
+                prefix=prefix or None,
+                page_token=page,
+                max_results=size,
+                page_size=size,
+                timeout=self._call_seconds,
+                retry=self._retry,
+            )
+            objects = tuple(_stored(blob) for blob in next(found.pages, ()))
+        return Page(objects, found.next_page_token)
+
+    def copy(
+        self, source: StoredObject, bucket: str, name: str, metadata: Mapping[str, str], replaces: int
+    ) -> StoredObject:
+        """Copy exactly this generation of `source`; `metadata` is added to the source's own.
+
+        `replaces` is the generation that the destination has now, 0 for none. Raises Changed when the source is no
+        longer of its generation or the destination is not of that one.
+        """
+        doing = f"copying {source.uri} to gs://{bucket}/{name}"
+        with translated(doing, _ROLE), _preconditions(doing):
+            original = self._client.bucket(source.bucket).get_blob(
+                source.name, generation=source.generation, timeout=self._call_seconds, retry=self._retry
+            )
+            if original is None:
+                raise Changed(f"{doing}: generation {source.generation} of the source is gone")
+            target = _like(original, self._client.bucket(bucket).blob(name), metadata)
+            token: str | None = None
+            while True:
+                token, _, _ = target.rewrite(
+                    original,
+                    token=token,
+                    if_generation_match=replaces,
+                    if_source_generation_match=source.generation,
+                    timeout=self._call_seconds,
+                    retry=self._retry,
+                )
+                if token is None:
+                    return _stored(target)
+
+    def delete(self, bucket: str, name: str, generation: int) -> bool:
+        """Delete the object if it is still of this generation; False when it is gone or another one lives."""
+        doing = f"deleting gs://{bucket}/{name}"
+        try:
+            with translated(doing, _ROLE), _preconditions(doing):
+                self._client.bucket(bucket).delete_blob(
+                    name, if_generation_match=generation, timeout=self._call_seconds, retry=self._retry
+                )
+        except Changed:
+            return False
+        return True
+
+
+@contextmanager
+def _preconditions(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (api.PreconditionFailed, api.NotFound) as error:
+        raise Changed(f"{doing}: {error.message}") from error
+
+
+def _like(original: Blob, target: Blob, metadata: Mapping[str, str]) -> Blob:
+    # A rewrite with a body takes nothing over from the source, so what matters to readers is repeated here.
+    for name in ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control"):
+        if getattr(original, name):
+            setattr(target, name, getattr(original, name))
+    target.metadata = {**(original.metadata or {}), **metadata}
+    return target
+
+
+def _stored(blob: Blob) -> StoredObject:
+    return StoredObject(
+        bucket=blob.bucket.name,
+        name=blob.name,
+        generation=int(blob.generation),
+        size=int(blob.size or 0),
+        crc32c=blob.crc32c,
+        metadata=dict(blob.metadata or {}),
+    )

@@ -1,0 +1,174 @@
+"""`archive_file`: the files that other tasks took move to where they are kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from run.clients.storage import Changed, StoredObject
+from run.errors import PassingFailure, PermanentFailure
+from run.kinds.identity import strict_template_problems
+from run.kinds.kind import Finished, Kind, KindConfig, Moved, ObjectVersion, TakenFile, Work
+from run.workflows.scope import Scope
+from run.workflows.templates import NameType, TemplateError, Value, render
+
+#: Custom metadata of an archived object: its own address, so that a copy of it elsewhere is a new file again.
+ARCHIVE_MARKER = "cloud-accelerator-archived-to"
+SOURCE = "cloud-accelerator-source"
+SOURCE_GENERATION = "cloud-accelerator-source-generation"
+
+_FILE_NAMES = {"file_name": NameType.TEXT, "file_stem": NameType.TEXT, "generation": NameType.TEXT}
+_MOST_NAME_BYTES = 1024
+_LOOKS = 3
+
+
+def is_archived(uri: str, metadata: Mapping[str, str] | None) -> bool:
+    """Whether the object at this `gs://` address was put there by an `archive_file` task."""
+    return (metadata or {}).get(ARCHIVE_MARKER) == uri
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class ArchiveFileConfig(KindConfig):
+    """The keys of an `archive_file` task; `to` may use file_name, file_stem and generation of each file."""
+
+    files_of: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+    to: str = "gs://{archive_bucket}/{workflow}/{batch_id}/{file_name}"
+
+
+class ArchiveFile(Kind[ArchiveFileConfig]):
+    """Copies each file under preconditions, verifies the copy, then deletes the generation that it copied."""
+
+    name = "archive_file"
+    config = ArchiveFileConfig
+
+    def problems(self, config: ArchiveFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+        """Yield (key, reason) for what is wrong with this configuration in its workflow."""
+        for task in config.files_of:
+            if task not in scope.file_tasks_above:
+                known = ", ".join(sorted(scope.file_tasks_above)) or "none"
+                yield "files_of", f"'{task}' is no task with a file above this one; there are: {known}"
+        for task, count in Counter(config.files_of).items():
+            if count > 1:
+                yield "files_of", f"'{task}' is named {count} times"
+        for reason in strict_template_problems(config.to, {**scope.names, **_FILE_NAMES}):
+            yield "to", reason
+        if not config.to.startswith("gs://") or "/" not in config.to.removeprefix("gs://").strip("/"):
+            yield "to", "is a whole address, such as 'gs://{archive_bucket}/{workflow}/{batch_id}/{file_name}'"
+
+    def start(self, config: ArchiveFileConfig, work: Work) -> Finished:
+        """Move every file; what another worker has moved already is left as it is."""
+        files = [_taken(work, task) for task in config.files_of]
+        waiting = [file for file in files if file.place == file.landed]
+        places = _places(config.to, work, waiting)
+        moved = [Moved(file.file_log_id, self._move(file.place, *place)) for file, place in places]
+        return Finished(_details(files, moved), tuple(moved))
+
+    def _move(self, source: ObjectVersion, bucket: str, name: str) -> ObjectVersion:
+        for _ in range(_LOOKS):
+            try:
+                kept = self._kept(source, bucket, name)
+            except Changed:
+                continue  # Somebody moved or replaced one of the two meanwhile: look again.
+            self.clients.storage.delete(source.bucket, source.name, source.generation)
+            return ObjectVersion(kept.bucket, kept.name, kept.generation)
+        raise PassingFailure(f"{source.uri} and gs://{bucket}/{name} change faster than they can be looked at")
+
+    def _kept(self, source: ObjectVersion, bucket: str, name: str) -> StoredObject:
+        """The archived copy, made now or found. Raises Changed when what was found does not hold any more."""
+        found = self.clients.storage.find(source.bucket, source.name)
+        original = found if found and found.generation == source.generation else None
+        held = self.clients.storage.find(bucket, name)
+        kept_generation = _generation_kept(source, held) if held else None
+        if held and kept_generation == source.generation:
+            return _verified(held, original)
+        if original is None:
+            raise _lost(source, found, f"gs://{bucket}/{name}")
+        marks = {
+            ARCHIVE_MARKER: f"gs://{bucket}/{name}",
+            SOURCE: source.uri,
+            SOURCE_GENERATION: str(source.generation),
+        }
+        replaces = held.generation if held else 0
+        return _verified(self.clients.storage.copy(original, bucket, name, marks, replaces), original)
+
+
+def _taken(work: Work, task: str) -> TakenFile:
+    if task not in work.files:
+        raise PermanentFailure(f"task '{task}' took no file in batch '{work.batch_id}', so there is none to archive")
+    return work.files[task]
+
+
+def _places(to: str, work: Work, files: list[TakenFile]) -> list[tuple[TakenFile, tuple[str, str]]]:
+    places = [(file, _place(to, work.values, file)) for file in files]
+    for (bucket, name), count in Counter(place for _, place in places).items():
+        if count > 1:
+            both = " and ".join(file.place.uri for file, place in places if place == (bucket, name))
+            raise PermanentFailure(f"{both} would both become gs://{bucket}/{name}; make `to` tell them apart")
+    return places
+
+
+def _place(to: str, values: Mapping[str, Value], file: TakenFile) -> tuple[str, str]:
+    path = PurePosixPath(file.landed.name)
+    own = {"file_name": path.name, "file_stem": path.name.partition(".")[0], "generation": str(file.landed.generation)}
+    try:
+        uri = render(to, {**values, **own})
+    except TemplateError as error:
+        raise PermanentFailure(str(error)) from error
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    if not uri.startswith("gs://") or not bucket or not name or name.endswith("/") or "//" in name or "*" in name:
+        raise PermanentFailure(f"'{uri}' is no place for a file; write gs://bucket/name, without '//' and '*'")
+    if len(name.encode()) > _MOST_NAME_BYTES:
+        raise PermanentFailure(f"'{uri}' is too long: a name has at most {_MOST_NAME_BYTES} bytes")
+    if uri == file.place.uri:
+        raise PermanentFailure(f"'{uri}' is where the file lies already; archive it to another place")
+    return bucket, name
+
+
+def _generation_kept(source: ObjectVersion, held: StoredObject) -> int:
+    """Which generation of the source the destination holds; raises PermanentFailure when that must stay there."""
+    if not is_archived(held.uri, held.metadata) or held.metadata.get(SOURCE) != source.uri:
+        owner = held.metadata.get(SOURCE, "something that no task archived")
+        raise PermanentFailure(f"{held.uri} (generation {held.generation}) is taken by {owner}; {source.uri} stays")
+    kept = int(held.metadata[SOURCE_GENERATION])
+    if kept > source.generation:
+        raise PermanentFailure(f"{held.uri} keeps generation {kept} of {source.uri}, newer than {source.generation}")
+    return kept
+
+
+def _lost(source: ObjectVersion, found: StoredObject | None, destination: str) -> PermanentFailure:
+    if found is None:
+        return PermanentFailure(f"{source.uri} is gone and {destination} does not hold it; nothing can be archived")
+    return PermanentFailure(
+        f"{source.uri} has changed: its generation is {found.generation}, and {source.generation} was to be archived"
+    )
+
+
+def _verified(kept: StoredObject, original: StoredObject | None) -> StoredObject:
+    if original and (kept.size, kept.crc32c) != (original.size, original.crc32c):
+        raise PermanentFailure(
+            f"{kept.uri} (size {kept.size}, crc32c {kept.crc32c}) differs from {original.uri} "
+            f"(size {original.size}, crc32c {original.crc32c}); the original stays"
+        )
+    return kept
+
+
+def _details(files: list[TakenFile], moved: list[Moved]) -> dict[str, object]:
+    new = {one.file_log_id: one.place for one in moved}
+    return {
+        "files": [
+            {
+                "from": file.landed.uri,
+                "generation": file.landed.generation,
+                "to": new.get(file.file_log_id, file.place).uri,
+                "moved": file.file_log_id in new,
+            }
+            for file in files
+        ]
+    }

@@ -1,0 +1,166 @@
+"""`bigquery_query`: SQL in BigQuery, with the batch's values as query parameters."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationInfo, model_validator
+
+from run.clients.bigquery import FinishedJob
+from run.errors import PermanentFailure
+from run.kinds.identity import TableName, filled, job_id, labels, table_name, table_problems
+from run.kinds.kind import Finished, Kind, KindConfig, Work
+from run.kinds.sql_text import parameter_names
+from run.workflows.companion_files import read_companion
+from run.workflows.scope import Scope
+from run.workflows.templates import template_problems
+
+_WRITE = {"truncate": "WRITE_TRUNCATE", "append": "WRITE_APPEND", "empty": "WRITE_EMPTY"}
+_FIRST_ROW_CHARACTERS = 10_000
+
+
+class BigQueryQueryConfig(KindConfig):
+    """The keys of a `bigquery_query` task; `sql_file` is read when the workflow is checked and kept as `sql`."""
+
+    sql: str | None = None
+    sql_file: str | None = None
+    destination: str | None = None
+    write: Literal["truncate", "append", "empty"] | None = None
+    maximum_bytes_billed: int | None = Field(default=None, gt=0)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=60)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_file(cls, raw: Any, info: ValidationInfo) -> Any:
+        given = raw if isinstance(raw, dict) else {}
+        name = given.get("sql_file")
+        if not isinstance(name, str) or given.get("sql") is not None:
+            return raw
+        text = read_companion((info.context or {}).get("folder"), name)
+        return {**given, "sql": text, "sql_file": None}
+
+    @model_validator(mode="after")
+    def _with_one_sql(self) -> Self:
+        if self.sql_file is not None:
+            raise ValueError("write sql or sql_file, not both")
+        if not (self.sql or "").strip():
+            raise ValueError("write sql, or sql_file with a file beside the workflow")
+        return self
+
+
+class BigQueryQuery(Kind[BigQueryQueryConfig]):
+    """Runs one SQL text, which may be a script of several statements."""
+
+    name = "bigquery_query"
+    config = BigQueryQueryConfig
+
+    def problems(self, config: BigQueryQueryConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+        """Yield (key, reason) for what is wrong with this configuration in its workflow."""
+        for reason in template_problems(config.sql or "", scope.names):
+            yield "sql", reason
+        if config.destination is not None:
+            for reason in table_problems(config.destination, scope.names):
+                yield "destination", reason
+        elif config.write:
+            yield "write", "says how the destination is written, and there is none"
+
+    def start(self, config: BigQueryQueryConfig, work: Work) -> Finished:
+        """Run the SQL and wait until BigQuery says that it is done."""
+        project = self.clients.bigquery.project
+        sql = filled(config.sql or "", work.values)
+        target = table_name(config.destination, work.values, project) if config.destination else None
+        job = self.clients.bigquery.query(job_id(work, "query"), _configuration(config, work, sql, target))
+        return Finished(_details(job, target))
+
+
+def _configuration(config: BigQueryQueryConfig, work: Work, sql: str, target: TableName | None) -> dict[str, Any]:
+    query: dict[str, Any] = {"query": sql, "useLegacySql": False}
+    parameters = _parameters(sql, work)
+    if parameters:
+        query |= {"parameterMode": "NAMED", "queryParameters": parameters}
+    if target:
+        query |= {"destinationTable": target.resource, "writeDisposition": _WRITE[config.write or "truncate"]}
+    if config.maximum_bytes_billed:
+        query["maximumBytesBilled"] = str(config.maximum_bytes_billed)
+    return {"query": query, "labels": labels(work, config.labels)}
+
+
+def _parameters(sql: str, work: Work) -> list[dict[str, Any]]:
+    known: dict[str, Any] = {**work.params, **work.batch_values, "batch_id": work.batch_id}
+    wanted = sorted(parameter_names(sql))
+    unknown = [f"@{name}" for name in wanted if name not in known]
+    if unknown:
+        raise PermanentFailure(
+            f"the SQL uses {', '.join(unknown)}, and only these have values: {', '.join(f'@{one}' for one in known)}"
+        )
+    return [{"name": name, **_parameter(name, known[name])} for name in wanted]
+
+
+def _parameter(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, list | tuple):
+        kinds = {_type(name, one) for one in value} or {"STRING"}
+        if kinds == {"INT64", "FLOAT64"}:
+            kinds = {"FLOAT64"}
+        if len(kinds) > 1:
+            raise PermanentFailure(
+                f"@{name} has items of several types ({', '.join(sorted(kinds))}); BigQuery takes one"
+            )
+        return {
+            "parameterType": {"type": "ARRAY", "arrayType": {"type": kinds.pop()}},
+            "parameterValue": {"arrayValues": [{"value": _text(one)} for one in value]},
+        }
+    return {"parameterType": {"type": _type(name, value)}, "parameterValue": {"value": _text(value)}}
+
+
+def _type(name: str, value: Any) -> str:
+    match value:
+        case bool():
+            return "BOOL"
+        case int():
+            return "INT64"
+        case float():
+            return "FLOAT64"
+        case date():
+            return "DATE"
+        case str() | None:
+            return "STRING"
+    raise PermanentFailure(
+        f"@{name} is {type(value).__name__}; BigQuery takes text, numbers, booleans and lists of them"
+    )
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)
+
+
+def _details(job: FinishedJob, target: TableName | None) -> dict[str, Any]:
+    query: Mapping[str, Any] = job.statistics.get("query", {})
+    return {
+        "job_id": job.id,
+        "adopted": job.adopted,
+        "destination": str(target) if target else None,
+        "statement": query.get("statementType"),
+        "rows_affected": query.get("numDmlAffectedRows"),
+        "bytes_processed": query.get("totalBytesProcessed"),
+        "bytes_billed": query.get("totalBytesBilled"),
+        "first_row": _small(job.first_row),
+    }
+
+
+def _small(row: Mapping[str, Any] | None) -> Any:
+    text = json.dumps(row, default=_json_value)
+    if len(text) > _FIRST_ROW_CHARACTERS:
+        return f"left out: it has {len(text)} characters"
+    return json.loads(text)
+
+
+def _json_value(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)

@@ -1,0 +1,106 @@
+"""What a kind of task is: a typed configuration, what it may refer to, and how it starts its work."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from run.clients import Clients
+from run.workflows.scope import Scope
+from run.workflows.templates import Value
+
+
+class KindConfig(BaseModel):
+    """The keys of a task that belong to its kind; an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=KindConfig)
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """One generation of one object in Cloud Storage."""
+
+    bucket: str
+    name: str
+    generation: int
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.name}"
+
+
+@dataclass(frozen=True)
+class TakenFile:
+    """A file that a task of this batch took: where it landed, and where it is now."""
+
+    file_log_id: int
+    landed: ObjectVersion
+    place: ObjectVersion
+    groups: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One attempt at one batch task, as its kind sees it."""
+
+    workflow: str
+    batch_id: str
+    task: str
+    attempt: int
+    #: Tells this batch from one of the same name in another database.
+    batch_uid: str
+    #: Every template name of this task with its value: settings, batch, params, the own file's groups.
+    values: Mapping[str, Value]
+    params: Mapping[str, Any]
+    #: The names of the batch id's template with their values, e.g. {"period": date(2024, 3, 1)}.
+    batch_values: Mapping[str, Value]
+    #: The files of this batch by the name of the task that took them, this task's own among them.
+    files: Mapping[str, TakenFile]
+
+    @property
+    def key(self) -> str:
+        """The same for every worker of this attempt and for no other attempt of any task."""
+        return f"{self.batch_uid}/{self.workflow}/{self.batch_id}/{self.task}/{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A file's new place, stored in the file log together with the task's success."""
+
+    file_log_id: int
+    place: ObjectVersion
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Confirmed success: what the task log keeps (JSON values only), and where files have gone."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    moved: tuple[Moved, ...] = ()
+
+
+class Kind(ABC, Generic[ConfigT]):
+    """A kind of task. Adding one is one module with one subclass, and one line in `run.kinds.KINDS`."""
+
+    name: ClassVar[str]
+    config: type[ConfigT]
+    #: Whether a task of this kind waits for a file (`file`, `parse`, `on_new_generation`).
+    takes_file: ClassVar[bool] = False
+
+    def __init__(self, clients: Clients) -> None:
+        self.clients = clients
+
+    def problems(self, config: ConfigT, scope: Scope) -> Iterator[tuple[str, str]]:  # noqa: ARG002  # For subclasses.
+        """Yield (key, reason) for what is wrong with this configuration in its workflow."""
+        return iter(())
+
+    @abstractmethod
+    def start(self, config: ConfigT, work: Work) -> Finished:
+        """Do the work and return when the other side has confirmed it; raise TaskFailure otherwise."""

@@ -1,0 +1,137 @@
+"""What a `load_file` task may say, and what of it contradicts itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from run.kinds.identity import strict_template_problems, table_problems
+from run.kinds.kind import KindConfig
+from run.workflows.scope import Scope
+
+BATCH_COLUMN = "batch_id"
+#: How many digits name a partition: https://docs.cloud.google.com/bigquery/docs/managing-partitioned-tables
+PARTITION_DIGITS = {"YEAR": 4, "MONTH": 6, "DAY": 8, "HOUR": 10}
+
+
+class FileFormat(StrEnum):
+    """How a file is written."""
+
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+    avro = "avro"
+    orc = "orc"
+
+    @property
+    def source_format(self) -> str:
+        """BigQuery's word."""
+        return "NEWLINE_DELIMITED_JSON" if self is FileFormat.json else self.value.upper()
+
+    @property
+    def describes_itself(self) -> bool:
+        return self not in {FileFormat.csv, FileFormat.json}
+
+
+_ENDINGS = {
+    ".csv": FileFormat.csv,
+    ".json": FileFormat.json,
+    ".ndjson": FileFormat.json,
+    ".jsonl": FileFormat.json,
+    ".parquet": FileFormat.parquet,
+    ".avro": FileFormat.avro,
+    ".orc": FileFormat.orc,
+}
+
+
+def format_of(name: str) -> FileFormat | None:
+    """The format that the object's name ends with, compressed or not; None when it tells nothing."""
+    lower = name.lower().removesuffix(".gz")
+    return next((kind for ending, kind in _ENDINGS.items() if lower.endswith(ending)), None)
+
+
+class ColumnOptions(KindConfig):
+    """One column; `type` and `mode` are BigQuery's words, `fields` are the columns of a RECORD."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,299}$")
+    type: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9]*(\([0-9, ]+\))?$")
+    mode: Literal["NULLABLE", "REQUIRED", "REPEATED"] = "NULLABLE"
+    fields: tuple[ColumnOptions, ...] = ()
+
+
+class CsvOptions(KindConfig):
+    """How a CSV file is written; `skip_rows` counts the lines before the data, the header among them."""
+
+    delimiter: str = Field(default=",", min_length=1, max_length=2)
+    skip_rows: int = Field(default=1, ge=0)
+    quote: str = Field(default='"', max_length=1)
+    null_marker: str = ""
+    encoding: Literal["UTF-8", "ISO-8859-1", "UTF-16BE", "UTF-16LE", "UTF-32BE", "UTF-32LE"] = "UTF-8"
+    quoted_newlines: bool = False
+
+
+class LoadFileConfig(KindConfig):
+    """The keys of a `load_file` task; docs/kinds.md explains them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    table: str
+    format: FileFormat | None = None
+    columns: tuple[ColumnOptions, ...] | Literal["detect"] = Field(default="detect", alias="schema")
+    csv: CsvOptions | None = None
+    max_bad_records: int = Field(default=0, ge=0)
+    write: Literal["replace", "append"] = "replace"
+    partition: str | None = None
+    partition_by: Literal["HOUR", "DAY", "MONTH", "YEAR"] | None = None
+    partition_field: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    batch_column: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,299}$")
+
+    @property
+    def batch_column_name(self) -> str:
+        return self.batch_column or BATCH_COLUMN
+
+
+def load_problems(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+    """Yield (key, reason) for what is wrong with a `load_file` task."""
+    for reason in table_problems(config.table, scope.names):
+        yield "table", reason
+    if config.write == "append" and scope.own_file and scope.own_file.on_new_generation == "rerun":
+        reason = "'append' would load a file twice when a newer generation of it arrives"
+        yield "write", f"{reason}; write on_new_generation: ignore, or write: replace"
+    yield from _format_problems(config)
+    yield from _partition_problems(config, scope)
+
+
+def _format_problems(config: LoadFileConfig) -> Iterator[tuple[str, str]]:
+    if config.csv and config.format not in {None, FileFormat.csv}:
+        yield "csv", f"is for CSV files, and format is {config.format}"
+    if config.format and config.format.describes_itself and config.max_bad_records:
+        yield "max_bad_records", f"is for CSV and JSON files, and format is {config.format}"
+
+
+def _partition_problems(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+    if config.partition is None:
+        yield from _problems_without_partition(config)
+        return
+    for reason in strict_template_problems(config.partition, scope.names):
+        yield "partition", reason
+    if config.write == "append":
+        yield "partition", "is for write: replace; append adds to the table as it is"
+    if config.partition_by is None:
+        yield "partition_by", "is missing; write HOUR, DAY, MONTH or YEAR, as the table is partitioned"
+    if config.batch_column:
+        yield "batch_column", "is for tables without partition, whose rows are told apart by it"
+    if re.search(r"[^0-9{}]", re.sub(r"\{[^{}]*\}", "", config.partition)):
+        yield "partition", f"'{config.partition}' is no partition; write digits, such as '{{period:%Y%m}}'"
+
+
+def _problems_without_partition(config: LoadFileConfig) -> Iterator[tuple[str, str]]:
+    for key in ("partition_by", "partition_field"):
+        if getattr(config, key):
+            yield key, "needs partition, which names the partition that a batch replaces"
+    if config.write == "append" and config.batch_column:
+        yield "batch_column", "is for write: replace, which deletes the batch's rows by it"

@@ -1,0 +1,210 @@
+"""What is sent to BigQuery, and what happens on answers that the local server never gives."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from run.clients import Clients
+from run.clients.bigquery import BigQuery
+from run.errors import PassingFailure, PermanentFailure, Unavailable
+from run.kinds import build_kinds
+from run.kinds.kind import Work
+from run.settings import Settings
+from tests.integration.kinds.bigquery_wire import BigQueryWire
+from tests.integration.kinds.room import Room
+
+PARTITIONED = {"table": "sales.monthly", "partition": "{period:%Y%m}", "partition_by": "MONTH"}
+LOAD = {
+    "load": {"sourceUris": ["gs://b/a.csv"], "destinationTable": {"projectId": "p", "datasetId": "d", "tableId": "t"}}
+}
+
+
+@pytest.fixture
+def wire() -> Iterator[BigQueryWire]:
+    with BigQueryWire() as server:
+        yield server
+
+
+@pytest.fixture
+def room_on_the_wire(room: Room, servers: tuple[str, str], wire: BigQueryWire) -> Room:
+    settings = Settings(
+        database_url="postgresql://nobody@localhost/none",
+        project="local",
+        landing_bucket="landing",
+        storage_emulator_host=servers[0],
+        bigquery_emulator_host=wire.url,
+    )
+    return replace(room, clients=Clients(settings))
+
+
+def march(room: Room, attempt: int = 1) -> Work:
+    return room.work("load", attempt=attempt, values={"period": date(2024, 3, 1)})
+
+
+def test_a_partition_is_truncated_through_its_decorator(room_on_the_wire: Room, wire: BigQueryWire) -> None:
+    file = room_on_the_wire.land("load", "a.csv", b"id\n1\n2\n3\n")
+    finished = room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire))
+    load = wire.inserts[0]["configuration"]["load"]
+    assert load["destinationTable"] == {"projectId": "local", "datasetId": "sales", "tableId": "monthly$202403"}
+    assert load["writeDisposition"] == "WRITE_TRUNCATE"
+    assert load["timePartitioning"] == {"type": "MONTH"}
+    assert load["sourceUris"] == [file.place.uri]
+    assert (load["sourceFormat"], load["autodetect"], load["skipLeadingRows"]) == ("CSV", True, 1)
+    assert finished.details["rows"] == 3
+    assert finished.details["destination"] == "local.sales.monthly$202403"
+
+
+def test_csv_options_reach_bigquery(room_on_the_wire: Room, wire: BigQueryWire) -> None:
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    csv = {"delimiter": ";", "skip_rows": 2, "quote": "'", "null_marker": "NA", "encoding": "ISO-8859-1"}
+    columns = [{"name": "id", "type": "int64", "mode": "REQUIRED"}]
+    config = {**PARTITIONED, "csv": {**csv, "quoted_newlines": True}, "schema": columns, "max_bad_records": 5}
+    room_on_the_wire.start("load_file", config, march(room_on_the_wire))
+    load = wire.inserts[0]["configuration"]["load"]
+    assert load["schema"] == {"fields": [{"name": "id", "type": "INT64", "mode": "REQUIRED"}]}
+    assert "autodetect" not in load
+    sent = ("fieldDelimiter", "skipLeadingRows", "quote", "nullMarker", "encoding", "allowQuotedNewlines")
+    assert [load[key] for key in sent] == [";", 2, "'", "NA", "ISO-8859-1", True]
+    assert load["maxBadRecords"] == 5
+
+
+def test_a_known_job_is_adopted(room_on_the_wire: Room, wire: BigQueryWire) -> None:
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    first = room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire))
+    second = room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire))
+    assert len(wire.jobs) == 1
+    assert (first.details["adopted"], second.details["adopted"]) == (False, True)
+    assert first.details["job_id"] == second.details["job_id"]
+
+
+def test_a_job_that_another_worker_submits_at_the_same_moment_is_adopted(wire: BigQueryWire) -> None:
+    client = BigQuery("p", endpoint=wire.url)
+    client.load("job", LOAD)
+    wire.hidden_gets = 2
+    assert client.load("job", LOAD).adopted
+    assert (len(wire.inserts), len(wire.jobs)) == (2, 1)
+
+
+def test_another_attempt_is_another_job(room_on_the_wire: Room, wire: BigQueryWire) -> None:
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    for attempt in (1, 2):
+        room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire, attempt))
+    assert len(wire.jobs) == 2
+
+
+def test_an_adopted_failure_is_the_same_failure(room_on_the_wire: Room, wire: BigQueryWire) -> None:
+    wire.error_results = [{"reason": "invalid", "message": "row 7 is bad", "location": "gs://landing/a.csv"}]
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    for _ in range(2):
+        with pytest.raises(PermanentFailure, match="row 7 is bad") as failure:
+            room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire))
+        assert failure.value.details["errors"][0]["reason"] == "invalid"
+    assert len(wire.jobs) == 1
+
+
+@pytest.mark.parametrize("reason", ["backendError", "rateLimitExceeded", "tableUnavailable"])
+def test_a_job_that_failed_for_a_passing_reason_may_be_tried_again(wire: BigQueryWire, reason: str) -> None:
+    wire.error_results = [{"reason": reason, "message": "busy"}]
+    with pytest.raises(PassingFailure, match="busy"):
+        BigQuery("p", endpoint=wire.url).load("job", LOAD)
+
+
+def test_a_missing_permission_names_the_role(wire: BigQueryWire) -> None:
+    wire.refusal = (403, "accessDenied")
+    with pytest.raises(PermanentFailure, match=r"roles/bigquery\.jobUser"):
+        BigQuery("p", endpoint=wire.url).load("job", LOAD)
+
+
+def test_refused_credentials_are_a_permanent_failure(wire: BigQueryWire) -> None:
+    wire.refusal = (401, "authError")
+    with pytest.raises(PermanentFailure, match="credentials"):
+        BigQuery("p", endpoint=wire.url).load("job", LOAD)
+
+
+def test_a_job_that_takes_too_long_is_left_to_the_next_delivery(wire: BigQueryWire) -> None:
+    with pytest.raises(Unavailable, match="still"):
+        BigQuery("p", endpoint=wire.url, wait_seconds=0).load("job", LOAD)
+    assert BigQuery("p", endpoint=wire.url).load("job", LOAD).adopted
+
+
+def test_a_server_that_does_not_answer_is_a_passing_failure_soon() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(PassingFailure, match="no answer"):
+            BigQuery("p", endpoint=nobody, call_seconds=0.2, retry_seconds=0.5).load("job", LOAD)
+
+
+def test_a_query_says_destination_parameters_limit_and_labels(room_on_the_wire: Room, wire: BigQueryWire) -> None:
+    work = room_on_the_wire.work(
+        "Report", values={"period": date(2024, 3, 1)}, params={"top": 3, "rate": 0.5, "dry": True, "ids": [1, 2]}
+    )
+    config = {
+        "sql": "SELECT @batch_id, @period, @top, @rate, @dry, '@not', @ids -- @nor",
+        "destination": "report.profit_{period:%Y}",
+        "write": "append",
+        "maximum_bytes_billed": 1000,
+        "labels": {"team": "Finance Nord"},
+    }
+    build_kinds(room_on_the_wire.clients)["bigquery_query"].start(
+        build_kinds(room_on_the_wire.clients)["bigquery_query"].config.model_validate(config), work
+    )
+    sent = wire.inserts[0]["configuration"]
+    query = sent["query"]
+    assert query["destinationTable"] == {"projectId": "local", "datasetId": "report", "tableId": "profit_2024"}
+    assert (query["writeDisposition"], query["maximumBytesBilled"]) == ("WRITE_APPEND", "1000")
+    types = {one["name"]: one["parameterType"]["type"] for one in query["queryParameters"]}
+    assert types == {
+        "batch_id": "STRING",
+        "period": "DATE",
+        "top": "INT64",
+        "rate": "FLOAT64",
+        "dry": "BOOL",
+        "ids": "ARRAY",
+    }
+    assert (sent["labels"]["task"], sent["labels"]["team"]) == ("report", "finance_nord")
+
+
+CONCURRENT = {"reason": "invalidQuery", "message": "Transaction is aborted due to concurrent update against table x"}
+
+
+def test_a_transaction_that_another_one_undid_is_tried_again_under_a_new_id(
+    room_on_the_wire: Room, wire: BigQueryWire
+) -> None:
+    load, create = None, None
+    wire.error_results = [load, create, CONCURRENT]
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    finished = room_on_the_wire.start("load_file", {"table": "sales.daily"}, march(room_on_the_wire))
+    steps = [one["jobReference"]["jobId"].split("-")[-2] for one in wire.inserts]
+    assert steps == ["load", "create", "1", "2"]
+    assert finished.details["transaction_job_id"] == wire.inserts[-1]["jobReference"]["jobId"]
+
+
+def test_a_takeover_between_the_load_and_the_transaction_does_only_what_is_left(
+    room_on_the_wire: Room, wire: BigQueryWire
+) -> None:
+    wire.error_results = [None, None, {"reason": "invalid", "message": "the worker died here"}]
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    with pytest.raises(PermanentFailure, match="died here"):
+        room_on_the_wire.start("load_file", {"table": "sales.daily"}, march(room_on_the_wire))
+    died = wire.inserts[-1]["jobReference"]["jobId"]
+    del wire.jobs[died]
+    room_on_the_wire.start("load_file", {"table": "sales.daily"}, march(room_on_the_wire))
+    assert [one["jobReference"]["jobId"] for one in wire.inserts].count(died) == 2
+    assert len(wire.inserts) == 4
+    assert not wire.tables
+
+
+def test_a_file_that_changes_while_it_is_loaded_never_reaches_the_table(
+    room_on_the_wire: Room, wire: BigQueryWire
+) -> None:
+    file = room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    wire.on_insert = lambda: room_on_the_wire.put("landing", file.place.name, b"id\n2\n")
+    with pytest.raises(PermanentFailure, match=f"and {file.place.generation} was to be loaded"):
+        room_on_the_wire.start("load_file", {"table": "sales.daily"}, march(room_on_the_wire))
+    assert len(wire.inserts) == 1

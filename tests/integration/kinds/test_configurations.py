@@ -1,0 +1,146 @@
+"""What `workflow check` says about the keys of each kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import ValidationError
+
+from run.clients import Clients
+from run.kinds import KINDS, build_kinds
+from run.kinds.sql_text import parameter_names
+from run.settings import Settings
+from run.workflows.definition import FileTrigger
+from run.workflows.scope import Scope
+from run.workflows.templates import NameType
+
+NAMES = {
+    "archive_bucket": NameType.TEXT,
+    "workflow": NameType.TEXT,
+    "batch_id": NameType.TEXT,
+    "period": NameType.DATE,
+    "region": NameType.TEXT,
+}
+
+
+def problems(kind: str, config: dict[str, Any], *, newer: Literal["rerun", "ignore"] = "rerun") -> dict[str, str]:
+    settings = Settings(database_url="postgresql://nobody@localhost/none", project="local", landing_bucket="landing")
+    chosen = build_kinds(Clients(settings))[kind]
+    trigger = FileTrigger(pattern="gs://landing/(?P<period>.*)", on_new_generation=newer)
+    scope = Scope(NAMES, trigger if chosen.takes_file else None, frozenset({"load_sales"}))
+    return dict(chosen.problems(chosen.config.model_validate(config), scope))
+
+
+MONTHLY = {"partition": "{period:%Y%m}", "partition_by": "MONTH"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("load_file", {"table": "finance.sales"}),
+        ("load_file", {"table": "other-project.finance.sales_{region}", "batch_column": "month"}),
+        ("load_file", {"table": "finance.sales", **MONTHLY, "partition_field": "day"}),
+        (
+            "load_file",
+            {"table": "finance.sales", "schema": [{"name": "id", "type": "INT64"}], "csv": {"delimiter": ";"}},
+        ),
+        (
+            "bigquery_query",
+            {"sql": "SELECT '{}', '{x}' FROM t_{period:%Y}", "destination": "a.b_{region}", "write": "empty"},
+        ),
+        ("archive_file", {"files_of": "load_sales"}),
+        ("archive_file", {"files_of": ["load_sales"], "to": "gs://b/{period:%Y}/{file_stem}_{generation}.csv"}),
+    ],
+)
+def test_a_right_configuration_has_no_problems(kind: str, config: dict[str, Any]) -> None:
+    assert problems(kind, config) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "key", "reason"),
+    [
+        ("load_file", {"table": "sales"}, "table", "dataset.table"),
+        ("load_file", {"table": "a.b.c.d"}, "table", "dataset.table"),
+        ("load_file", {"table": "finance.`sales"}, "table", "dataset.table"),
+        ("load_file", {"table": "finance.{regoin}"}, "table", "regoin"),
+        ("load_file", {"table": "finance.{elsewhere}"}, "table", "not a known name"),
+        ("load_file", {"table": "finance.s_{region:%Y}"}, "table", "takes no format"),
+        ("load_file", {"table": "a.b", "write": "append"}, "write", "on_new_generation: ignore"),
+        ("load_file", {"table": "a.b", "write": "append", **MONTHLY}, "partition", "write: replace"),
+        ("load_file", {"table": "a.b", "partition": "{period:%Y%m}"}, "partition_by", "missing"),
+        ("load_file", {"table": "a.b", "partition_by": "DAY"}, "partition_by", "needs partition"),
+        ("load_file", {"table": "a.b", **MONTHLY, "batch_column": "b"}, "batch_column", "without partition"),
+        ("load_file", {"table": "a.b", "partition": "{period:%Y}-x", "partition_by": "DAY"}, "partition", "digits"),
+        ("load_file", {"table": "a.b", "format": "avro", "csv": {}}, "csv", "for CSV files"),
+        ("load_file", {"table": "a.b", "format": "orc", "max_bad_records": 1}, "max_bad_records", "CSV and JSON"),
+        ("bigquery_query", {"sql": "SELECT {batchid}"}, "sql", "batch_id"),
+        ("bigquery_query", {"sql": "SELECT 1", "write": "append"}, "write", "there is none"),
+        ("bigquery_query", {"sql": "SELECT 1", "destination": "t"}, "destination", "dataset.table"),
+        ("archive_file", {"files_of": "load_costs"}, "files_of", "there are: load_sales"),
+        ("archive_file", {"files_of": ["load_sales", "load_sales"]}, "files_of", "2 times"),
+        ("archive_file", {"files_of": "load_sales", "to": "gs://b"}, "to", "whole address"),
+        ("archive_file", {"files_of": "load_sales", "to": "gs://b/{nobody_knows}"}, "to", "not a known name"),
+    ],
+)
+def test_a_wrong_configuration_is_named_by_its_key(kind: str, config: dict[str, Any], key: str, reason: str) -> None:
+    assert reason in problems(kind, config)[key]
+
+
+def test_append_is_right_when_newer_generations_are_ignored() -> None:
+    assert problems("load_file", {"table": "a.b", "write": "append"}, newer="ignore") == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("load_file", {"table": "a.b", "colour": "red"}),
+        ("load_file", {"table": "a.b", "schema": [{"name": "not a column!", "type": "INT64"}]}),
+        ("load_file", {"table": "a.b", "schema": "guess"}),
+        ("bigquery_query", {}),
+        ("bigquery_query", {"sql": " "}),
+        ("bigquery_query", {"sql": "SELECT 1", "sql_file": "a.sql"}),
+        ("archive_file", {"files_of": []}),
+    ],
+)
+def test_keys_that_are_unknown_missing_or_malformed_are_refused(kind: str, config: dict[str, Any]) -> None:
+    chosen = {one.name: one for one in KINDS}[kind]
+    with pytest.raises(ValidationError):
+        chosen.config.model_validate(config, context={"folder": Path()})
+
+
+def test_sql_in_a_file_is_stored_with_the_workflow(tmp_path: Path) -> None:
+    (tmp_path / "profit.sql").write_text("SELECT 'é'", encoding="utf-8")
+    model = {one.name: one for one in KINDS}["bigquery_query"].config
+    stored = model.model_validate({"sql_file": "profit.sql"}, context={"folder": tmp_path}).model_dump(mode="json")
+    assert stored["sql"] == "SELECT 'é'"
+    assert model.model_validate(stored).model_dump(mode="json") == stored
+
+
+@pytest.mark.parametrize("name", ["../secret.sql", "/etc/hostname", "missing.sql"])
+def test_an_sql_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "workflows"
+    folder.mkdir()
+    (tmp_path / "secret.sql").write_text("SELECT 1")
+    with pytest.raises(ValidationError, match=r"beside|leaves the folder"):
+        {one.name: one for one in KINDS}["bigquery_query"].config.model_validate(
+            {"sql_file": name}, context={"folder": folder}
+        )
+
+
+def test_a_stored_configuration_reads_back_as_it_was() -> None:
+    for config in ({"table": "a.b"}, {"table": "a.b", "schema": [{"name": "id", "type": "INT64"}]}):
+        model = {one.name: one for one in KINDS}["load_file"].config
+        for by_alias in (True, False):
+            stored = model.model_validate(config).model_dump(mode="json", by_alias=by_alias)
+            assert model.model_validate(stored) == model.model_validate(config)
+
+
+def test_parameters_in_strings_comments_and_names_do_not_count() -> None:
+    sql = """
+        SELECT @one, '@two', "@three \\" @four", `@five`, @@six.seven -- @eight
+        # @nine
+        /* @ten */ , '''it's @eleven''' , @twelve
+    """
+    assert parameter_names(sql) == {"one", "twelve"}

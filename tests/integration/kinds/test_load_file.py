@@ -1,0 +1,274 @@
+"""Real files through a real load into BigQuery; counts and sums are taken by other means too."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from run.errors import PermanentFailure
+from run.kinds.kind import ObjectVersion, TakenFile
+from tests.integration.kinds.room import DATA, Room
+
+TABLE = {"table": "{dataset}.target"}
+
+
+def json_lines(name: str) -> bytes:
+    rows = json.loads((DATA / name).read_text())
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
+
+
+def csv_rows(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+@pytest.mark.parametrize("name", ["github.csv", "seattle-weather.csv", "us-employment.csv"])
+def test_every_row_of_a_csv_file_arrives(room: Room, name: str) -> None:
+    content = (DATA / name).read_bytes()
+    room.land("load", name, content)
+    finished = room.load(TABLE)
+    assert room.count("target") == len(csv_rows(content)) == finished.details["rows"]
+
+
+def test_sums_of_a_csv_file_are_those_of_its_text(room: Room) -> None:
+    content = (DATA / "seattle-weather.csv").read_bytes()
+    room.land("load", "weather.csv", content)
+    room.load(TABLE)
+    (loaded,) = room.rows("SELECT SUM(precipitation) AS rain, COUNT(DISTINCT weather) AS kinds FROM {dataset}.target")
+    assert loaded["rain"] == pytest.approx(sum(float(row["precipitation"]) for row in csv_rows(content)))
+    assert loaded["kinds"] == len({row["weather"] for row in csv_rows(content)})
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".CSV.GZ"])
+def test_a_compressed_csv_file_is_loaded_as_it_is(room: Room, ending: str) -> None:
+    content = (DATA / "us-employment.csv").read_bytes()
+    # The local server tells compression by a lower-case ending; BigQuery by the bytes.
+    room.land("load", f"jobs{ending.lower()}", gzip.compress(content))
+    assert room.load({**TABLE, "format": "csv"}).details["rows"] == len(csv_rows(content))
+
+
+@pytest.mark.parametrize(("name", "ending"), [("gapminder", ".json"), ("penguins", ".ndjson"), ("gapminder", ".jsonl")])
+def test_every_line_of_a_json_file_arrives(room: Room, name: str, ending: str) -> None:
+    lines = json_lines(f"{name}.json")
+    room.land("load", f"{name}{ending}", lines)
+    assert room.load(TABLE).details["rows"] == len(lines.splitlines())
+    assert room.count("target") == len(lines.splitlines())
+
+
+def test_mixed_types_are_loaded_with_a_schema_that_says_text(room: Room) -> None:
+    rows = json.loads((DATA / "movies.json").read_text())
+    assert {type(row["Title"]) for row in rows} > {str}
+    lines = "\n".join(json.dumps({"Title": row["Title"], "Gross": row["US Gross"]}) for row in rows).encode()
+    room.land("load", "movies.json", lines)
+    columns = [{"name": "Title", "type": "STRING"}, {"name": "Gross", "type": "STRING"}]
+    room.load({**TABLE, "schema": columns})
+    assert room.count("target") == len(rows)
+    assert room.count("target", "Title IS NULL") == sum(row["Title"] is None for row in rows)
+
+
+def test_text_outside_ascii_arrives_unchanged(room: Room) -> None:
+    words = ["Zürich", "naïve", "東京", "Ω≈ç√", "emoji 🛫"]
+    room.land("load", "städte-東京.csv", ("id,word\n" + "".join(f"{i},{w}\n" for i, w in enumerate(words))).encode())
+    room.load(TABLE, batch_id="März–2024")
+    assert [row["word"] for row in room.rows("SELECT word FROM {dataset}.target ORDER BY id")] == words
+    assert room.count("target", "batch_id = 'März–2024'") == len(words)
+
+
+def columns_of(fields: Iterable[pa.Field[Any]]) -> list[dict[str, Any]]:
+    """BigQuery's words for a Parquet file's columns; the local server does not read them from the file itself."""
+    return [
+        {"name": one.name, "type": "RECORD", "fields": columns_of(one.type)}
+        if pa.types.is_struct(one.type)
+        else {"name": one.name, "type": type_of(one.type)}
+        for one in fields
+    ]
+
+
+def type_of(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind):
+        return "INT64"
+    if pa.types.is_floating(kind):
+        return "FLOAT64"
+    if pa.types.is_boolean(kind):
+        return "BOOL"
+    if pa.types.is_timestamp(kind):
+        return "TIMESTAMP"
+    return "BYTES" if pa.types.is_binary(kind) else "STRING"
+
+
+@pytest.mark.parametrize("name", ["alltypes_tiny_pages.parquet", "nested_structs.rust.parquet"])
+def test_every_row_of_a_parquet_file_arrives(room: Room, name: str) -> None:
+    file = pq.read_table(DATA / name)
+    room.land("load", name, (DATA / name).read_bytes())
+    room.load({**TABLE, "schema": columns_of(file.schema)})
+    assert room.count("target") == file.num_rows
+
+
+def test_a_nested_value_of_a_parquet_file_can_be_asked_for(room: Room) -> None:
+    name = "nested_structs.rust.parquet"
+    file = pq.read_table(DATA / name)
+    room.land("load", name, (DATA / name).read_bytes())
+    room.load({**TABLE, "schema": columns_of(file.schema)})
+    (row,) = room.rows("SELECT roll_num.max AS most FROM {dataset}.target")
+    assert row["most"] == file["roll_num"][0]["max"].as_py()
+
+
+def test_every_record_of_an_avro_file_arrives(room: Room) -> None:
+    rows = json.loads((DATA / "gapminder.json").read_text())
+    # The local server reads Avro files that hold a decimal.
+    decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 3}
+    fields = [{"name": "country", "type": "string"}, {"name": "life", "type": decimal}]
+    file = io.BytesIO()
+    records = [{"country": row["country"], "life": Decimal(str(row["life_expect"]))} for row in rows]
+    fastavro.writer(file, {"type": "record", "name": "country", "fields": fields}, records)
+    room.land("load", "gapminder.avro", file.getvalue())
+    columns = [{"name": "country", "type": "STRING"}, {"name": "life", "type": "NUMERIC"}]
+    assert room.load({**TABLE, "schema": columns}).details["rows"] == len(rows)
+    (total,) = room.rows("SELECT SUM(life) AS life FROM {dataset}.target")
+    assert total["life"] == sum(record["life"] for record in records)
+
+
+def test_a_second_attempt_leaves_the_same_rows(room: Room) -> None:
+    room.land("load", "a.csv", b"id,name\n1,a\n2,b\n")
+    first = room.load(TABLE, attempt=1)
+    second = room.load(TABLE, attempt=2)
+    assert room.count("target") == 2
+    assert first.details["job_id"] != second.details["job_id"]
+
+
+def test_a_newer_generation_replaces_the_rows_of_the_older(room: Room) -> None:
+    room.land("load", "a.csv", b"id,name\n1,a\n2,b\n")
+    room.load(TABLE, attempt=1)
+    room.land("load", "a.csv", b"id,name\n3,c\n")
+    room.load(TABLE, attempt=2)
+    assert [row["id"] for row in room.rows("SELECT id FROM {dataset}.target")] == [3]
+
+
+def test_two_batches_keep_their_own_rows(room: Room) -> None:
+    room.land("load", "march.csv", b"id,name\n1,a\n2,b\n")
+    room.load(TABLE, batch_id="2024-03")
+    room.land("load", "april.csv", b"id,name\n3,c\n")
+    room.load(TABLE, batch_id="2024-04")
+    room.load(TABLE, batch_id="2024-04", attempt=2)
+    assert room.count("target", "batch_id = '2024-03'") == 2
+    assert room.count("target", "batch_id = '2024-04'") == 1
+
+
+def test_a_batch_id_with_quotes_cannot_leave_its_literal(room: Room) -> None:
+    batch_id = 'x" OR "1"="1'
+    room.land("load", "a.csv", b"id,name\n1,a\n")
+    room.load(TABLE, batch_id="2024-03")
+    room.load(TABLE, batch_id=batch_id)
+    assert sorted(row["batch_id"] for row in room.rows("SELECT batch_id FROM {dataset}.target")) == [
+        "2024-03",
+        batch_id,
+    ]
+
+
+def test_a_takeover_of_a_finished_attempt_changes_nothing(room: Room) -> None:
+    room.land("load", "a.csv", b"id,name\n1,a\n")
+    first = room.load(TABLE)
+    room.rows("UPDATE {dataset}.target SET name = 'changed since' WHERE TRUE")
+    again = room.load(TABLE)
+    assert again.details["transaction_job_id"] == first.details["transaction_job_id"]
+    assert room.rows("SELECT name FROM {dataset}.target")[0]["name"] == "changed since"
+
+
+def test_the_staging_table_is_gone_afterwards(room: Room) -> None:
+    room.land("load", "a.csv", b"id,name\n1,a\n")
+    room.load(TABLE)
+    assert [table.table_id for table in room.bigquery.list_tables(room.name, timeout=10)] == ["target"]
+
+
+def test_a_later_file_may_bring_a_column(room: Room) -> None:
+    room.land("load", "a.csv", b"id,name\n1,a\n")
+    room.load(TABLE, batch_id="2024-03")
+    room.land("load", "b.csv", b"id,name,age\n2,b,30\n")
+    room.load(TABLE, batch_id="2024-04")
+    assert room.rows("SELECT id, age FROM {dataset}.target ORDER BY id") == [
+        {"id": 1, "age": None},
+        {"id": 2, "age": 30},
+    ]
+
+
+def test_a_later_file_with_another_type_is_refused_and_nothing_is_lost(room: Room) -> None:
+    room.land("load", "a.csv", b"id,name\n1,a\n")
+    room.load(TABLE, attempt=1)
+    room.land("load", "a.csv", b"id,name\nx,a\n")
+    with pytest.raises(PermanentFailure, match="'id' is STRING in the file and INT64 in the table"):
+        room.load(TABLE, attempt=2)
+    assert room.count("target") == 1
+
+
+def test_a_file_with_a_column_of_the_batch_column_s_name_is_refused(room: Room) -> None:
+    room.land("load", "a.csv", b"id,batch_id\n1,a\n")
+    with pytest.raises(PermanentFailure, match="name another with batch_column"):
+        room.load(TABLE)
+    assert room.load({**TABLE, "batch_column": "loaded_by"}, attempt=2).details["rows"] == 1
+
+
+def test_append_adds_to_what_is_there(room: Room) -> None:
+    room.land("load", "a.csv", b"id,name\n1,a\n")
+    room.load({**TABLE, "write": "append"}, batch_id="2024-03")
+    room.load({**TABLE, "write": "append"}, batch_id="2024-04")
+    assert room.count("target") == 2
+
+
+def test_a_bad_row_fails_the_attempt_with_bigquery_s_reason(room: Room) -> None:
+    room.land("load", "a.csv", b"id,name\n1,a\nzz,b\n")
+    columns = [{"name": "id", "type": "INTEGER"}, {"name": "name", "type": "STRING"}]
+    with pytest.raises(PermanentFailure, match="zz") as failure:
+        room.load({**TABLE, "schema": columns})
+    assert failure.value.details["errors"][0]["reason"] == "invalid"
+    with pytest.raises(PermanentFailure, match="zz"):
+        room.load({**TABLE, "schema": columns})
+
+
+def test_a_file_that_changed_since_it_arrived_is_not_loaded(room: Room) -> None:
+    file = room.land("load", "a.csv", b"id,name\n1,a\n")
+    newer = room.put("landing", file.place.name, b"id,name\n2,b\n")
+    with pytest.raises(PermanentFailure, match=rf"{newer.generation}, and {file.place.generation} was to be"):
+        room.load(TABLE)
+
+
+def test_a_file_that_is_gone_is_named(room: Room) -> None:
+    gone = ObjectVersion("landing", f"{room.name}/gone.csv", 7)
+    room.files["load"] = TakenFile(1, gone, gone)
+    with pytest.raises(PermanentFailure, match=r"gone\.csv is gone; its generation 7"):
+        room.load(TABLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a*.csv", "wildcard"),
+        ("a//b.csv", "'//'"),
+        ("a.parquet.gz", "gzip for CSV and JSON only"),
+        ("a.txt", "does not tell its format"),
+    ],
+)
+def test_a_name_that_bigquery_cannot_load_is_refused(room: Room, name: str, reason: str) -> None:
+    place = ObjectVersion("landing", name, 7)
+    room.files["load"] = TakenFile(1, place, place)
+    with pytest.raises(PermanentFailure, match=reason):
+        room.load(TABLE)
+
+
+def test_the_load_reads_from_the_new_place_of_an_archived_file(room: Room) -> None:
+    file = room.land("load", "a.csv", b"id,name\n1,a\n")
+    room.load(TABLE)
+    archived = room.start("archive_file", {"files_of": "load"}, room.work("archive"))
+    room.files["load"] = replace(file, place=archived.moved[0].place)
+    again = room.load(TABLE, attempt=2)
+    assert again.details["source"].startswith("gs://archive/")
+    assert room.count("target") == 1
