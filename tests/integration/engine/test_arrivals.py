@@ -123,6 +123,29 @@ def test_two_files_that_land_at_the_same_moment_open_one_batch_and_both_are_take
     assert sorted(room.published()) == ["load_expenses"] * rounds + ["load_sales"] * rounds
 
 
+@pytest.mark.timeout(300)
+def test_generations_that_land_at_the_same_moment_end_with_the_newest_however_they_overtake_each_other(
+    room: EngineRoom, files: FileHandler
+) -> None:
+    apply_profit(room)
+    rounds = 100
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(rounds):
+            together = threading.Barrier(3)
+            name = f"sales/{1900 + number // 12}-{number % 12 + 1:02d}.csv"
+
+            def land_together(generation: int, name: str = name, together: threading.Barrier = together) -> None:
+                delivery = notification(name, generation)
+                together.wait()
+                deliver(files, delivery)
+
+            list(pool.map(land_together, [1, 2, 3]))
+    taken = room.rows("SELECT generation, count(*) FROM file_log WHERE decision = 'TAKEN' GROUP BY 1")
+    assert taken == [(3, rounds)]
+    assert room.rows("SELECT count(*) FROM file_log WHERE decision = 'SUPERSEDED'") == [(2 * rounds,)]
+    assert room.rows("SELECT count(*) FROM batch_task WHERE status = 'NEW'") == [(rounds,)]
+
+
 def test_one_generation_announced_often_is_one_load(room: EngineRoom, files: FileHandler) -> None:
     apply_profit(room)
     with ThreadPoolExecutor(4) as pool:
