@@ -43,10 +43,6 @@ class RejectedMessage:
 
 _COLUMNS = "rejected_id, message_key, reason, headers, body, deliveries, received_at, replays, replayed_at"
 _FIND = text(f"SELECT {_COLUMNS} FROM rejected_message WHERE rejected_id = :rejected_id")
-_LIST = text(f"""
-    SELECT {_COLUMNS} FROM rejected_message
-     WHERE :replayed_too OR replays = 0 ORDER BY received_at DESC, rejected_id DESC LIMIT :most
-""")
 _REPLAYED = text("""
     UPDATE rejected_message SET replays = replays + 1, replayed_at = clock_timestamp() WHERE rejected_id = :rejected_id
 """)
@@ -56,11 +52,6 @@ def find_rejected(tx: Connection, rejected_id: int) -> RejectedMessage | None:
     """The rejected message with this id."""
     row = tx.execute(_FIND, {"rejected_id": rejected_id}).one_or_none()
     return None if row is None else _from_row(row)
-
-
-def list_rejected(tx: Connection, *, replayed_too: bool, most: int) -> list[RejectedMessage]:
-    """The newest rejected messages first; those that were replayed only when asked for."""
-    return [_from_row(row) for row in tx.execute(_LIST, {"replayed_too": replayed_too, "most": most})]
 
 
 def mark_replayed(tx: Connection, rejected_id: int) -> None:

@@ -50,12 +50,10 @@ class StoredVersion:
 
 _CREATE_WORKFLOW = text("INSERT INTO workflow (name) VALUES (:name) ON CONFLICT DO NOTHING")
 
-_LOCK_WORKFLOW = text("""
-    SELECT w.workflow_id, w.version, v.digest
-      FROM workflow w
-      LEFT JOIN workflow_version v ON v.workflow_id = w.workflow_id AND v.version = w.version
-     WHERE w.name = :name FOR NO KEY UPDATE OF w
-""")
+_LOCK_WORKFLOW = text("SELECT workflow_id, version FROM workflow WHERE name = :name FOR NO KEY UPDATE")
+
+# A statement of its own: the one that waits for the lock does not see what the other transaction has written.
+_DIGEST = text("SELECT digest FROM workflow_version WHERE workflow_id = :workflow_id AND version = :version")
 
 _CREATE_VERSION = text("""
     INSERT INTO workflow_version (workflow_id, version, batch_template, has_files, params, definition, digest)
@@ -91,7 +89,8 @@ def store_version(tx: Connection, new: NewVersion) -> StoredVersion:
     """
     tx.execute(_CREATE_WORKFLOW, {"name": new.workflow})
     workflow = tx.execute(_LOCK_WORKFLOW, {"name": new.workflow}).one()
-    if workflow.digest == new.digest:
+    digest = tx.execute(_DIGEST, workflow._asdict()).scalar_one_or_none()
+    if digest == new.digest:
         return StoredVersion(new.workflow, workflow.version, created=False)
     version = workflow.version + 1
     version_id = tx.execute(

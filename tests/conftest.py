@@ -25,9 +25,11 @@ _numbers = count(1)
 def postgres() -> Iterator[Postgres]:
     binaries = DEBIAN_15 if os.environ.get("TEST_POSTGRES") == "15" else None
     # Not in pytest's own folder: for root, Postgres runs as another user, and every new pytest closes that folder.
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with Postgres(Path(folder), binaries=binaries, options=NOT_DURABLE) as server:
-            yield server
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        Postgres(Path(folder), binaries=binaries, options=NOT_DURABLE) as server,
+    ):
+        yield server
 
 
 @pytest.fixture(scope="session")

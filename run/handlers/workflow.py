@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from database.audit import write_audit
 from database.sessions import Database, Transaction
 from database.workflows import current_version
 from run.engine.batch_identity import Joined, join_batch_by_id, start_fresh_batch
@@ -28,10 +29,11 @@ class WorkflowHandler:
             raise Rejected("it has neither a batch_id nor a message id: coming again, it would open a second batch")
         self.start(message, delivery.key)
 
-    def start(self, message: WorkflowMessage, trigger_key: str) -> Joined:
+    def start(self, message: WorkflowMessage, trigger_key: str, actor: str | None = None) -> Joined:
         """Start or join the batch that is asked for, once for each `trigger_key`, and publish what may start.
 
-        Raises Rejected when there is no such workflow, the id is not one of its ids, or the params are others.
+        When a person asks, `actor` is written into the audit. Raises Rejected when there is no such workflow, the id is
+        not one of its ids, or the params are others.
         """
 
         def join(tx: Transaction) -> Joined:
@@ -39,8 +41,14 @@ class WorkflowHandler:
             if current is None:
                 raise Rejected(f"there is no workflow {message.workflow!r}")
             if message.batch_id is None:
-                return start_fresh_batch(tx, current, message.params, trigger_key)
-            return join_batch_by_id(tx, current, message.batch_id, message.params)
+                joined = start_fresh_batch(tx, current, message.params, trigger_key)
+            else:
+                joined = join_batch_by_id(tx, current, message.batch_id, message.params)
+            if actor is not None:
+                details = {"params": dict(message.params), "opened": joined.created}
+                subject = f"batch {message.workflow} {joined.key.batch_id}"
+                write_audit(tx, actor, "start", subject, details=details)
+            return joined
 
         joined = self._database.transact(join)
         how = "opened" if joined.created else "joined"

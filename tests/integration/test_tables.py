@@ -20,6 +20,10 @@ from tests.engine_room import EngineRoom
 
 _numbers = count(1)
 
+EDGE = "(version_id, parent_id, child_id, parent_position, child_position) SELECT version_id,"
+KEY = "workflow_id, batch_id, task_id"
+LOG = f"{KEY}, attempt, status, ended_at"
+
 
 @pytest.fixture
 def room(database: Database) -> EngineRoom:
@@ -48,16 +52,13 @@ def room(database: Database) -> EngineRoom:
         "UPDATE task_batch SET ended_at = now()",
         "UPDATE task_dependency SET parent_position = child_position, parent_id = child_id",
         "UPDATE task_dependency SET parent_id = 4711",
-        "INSERT INTO task_dependency SELECT version_id, child_id, parent_id, child_position, parent_position FROM task_dependency",
-        "INSERT INTO task_dependency SELECT version_id, child_id, parent_id, 0, 1 FROM task_dependency",
+        f"INSERT INTO task_dependency {EDGE} child_id, parent_id, child_position, parent_position FROM task_dependency",
+        f"INSERT INTO task_dependency {EDGE} child_id, parent_id, 0, 1 FROM task_dependency",
         "INSERT INTO task (workflow_id, name) SELECT workflow_id, 'a' FROM workflow",
         "INSERT INTO workflow (name) VALUES ('cake')",
-        "INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status) SELECT workflow_id, batch_id, task_id, 1, "
-        "'SUCCESS' FROM batch_task",
-        "INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status, ended_at) SELECT workflow_id, batch_id, "
-        "task_id, 1, 'ERROR', now() FROM batch_task",
-        "INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status) SELECT workflow_id, batch_id, task_id, 0, "
-        "'PROCESSING' FROM batch_task",
+        f"INSERT INTO task_log ({LOG}) SELECT {KEY}, 1, 'SUCCESS', NULL FROM batch_task",
+        f"INSERT INTO task_log ({LOG}) SELECT {KEY}, 1, 'ERROR', now() FROM batch_task",
+        f"INSERT INTO task_log ({LOG}) SELECT {KEY}, 0, 'PROCESSING', NULL FROM batch_task",
         "INSERT INTO file_log (bucket, object, generation, event_type, decision) VALUES ('b', 'o', 1, 'e', 'TAKEN')",
         "INSERT INTO file_log (bucket, object, generation, event_type, decision) VALUES ('b', 'o', 1, 'e', 'UNWANTED')",
         "INSERT INTO file_log (bucket, object, generation, event_type, decision, reason, place_bucket) "
@@ -114,8 +115,8 @@ def test_instances_that_migrate_at_once_do_it_once(postgres: Postgres) -> None:
 
 
 def _migrate_in_a_process(url: str) -> None:
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+    import subprocess
+    import sys
 
     program = f"from database.migrating import migrate; migrate({url!r})"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2], timeout=60)

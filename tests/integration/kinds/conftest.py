@@ -15,8 +15,8 @@ from google.cloud.storage import Client as StorageClient
 
 from run.clients import Clients
 from run.local.bigquery_server import BigQueryServer
+from run.local.storage_server import StorageServer
 from run.settings import Settings
-from tests.integration.kinds import strict_storage
 from tests.integration.kinds.room import Room
 
 _numbers = count(1)
@@ -26,12 +26,11 @@ _numbers = count(1)
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """The addresses of Cloud Storage and BigQuery."""
     folder: Path = tmp_path_factory.mktemp("servers")
-    process, storage = strict_storage.start(folder / "gcs", folder / "logs", ("landing", "archive"))
     with (
-        process,
-        BigQueryServer(folder / "bq", folder / "logs", objects_folder=folder / "gcs" / "objects") as warehouse,
+        StorageServer(folder / "gcs", folder / "logs") as storage,
+        BigQueryServer(folder / "bq", folder / "logs", objects_folder=storage.objects_folder) as warehouse,
     ):
-        yield storage, warehouse.url
+        yield storage.url, warehouse.url
 
 
 @pytest.fixture(scope="session")

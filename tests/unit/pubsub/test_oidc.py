@@ -24,7 +24,15 @@ from tests.unit.pubsub.certificate_server import (
 )
 
 SIGNER = Signer("key-1")
-NOW = int(time.time())
+
+
+class FromNow(int):
+    """Seconds from the moment of the test, which may come long after the tests were collected."""
+
+
+def as_of_now(claims: dict[str, Any]) -> dict[str, Any]:
+    now = int(time.time())
+    return {name: now + value if isinstance(value, FromNow) else value for name, value in claims.items()}
 
 
 @pytest.fixture
@@ -64,8 +72,8 @@ def test_a_request_without_a_bearer_token_is_refused(authenticate: Authenticate,
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
-        ({"exp": NOW - 60}, "expired"),
-        ({"iat": NOW + 60}, "too early"),
+        ({"exp": FromNow(-60)}, "expired"),
+        ({"iat": FromNow(60)}, "too early"),
         ({"exp": None}, "malformed"),
         ({"iat": None}, "malformed"),
         ({"iat": "yesterday"}, "malformed"),
@@ -86,12 +94,12 @@ def test_a_signed_token_with_a_wrong_claim_is_refused(
     authenticate: Authenticate, claims: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(Unauthenticated, match=reason):
-        authenticate(f"Bearer {SIGNER.token(**claims)}")
+        authenticate(f"Bearer {SIGNER.token(**as_of_now(claims))}")
 
 
-@pytest.mark.parametrize("claims", [{"exp": NOW - 10}, {"iat": NOW + 20}])
+@pytest.mark.parametrize("claims", [{"exp": FromNow(-10)}, {"iat": FromNow(20)}])
 def test_clocks_may_differ_by_half_a_minute(authenticate: Authenticate, claims: dict[str, Any]) -> None:
-    authenticate(f"Bearer {SIGNER.token(**claims)}")
+    authenticate(f"Bearer {SIGNER.token(**as_of_now(claims))}")
 
 
 def unsigned(header: dict[str, str], signature: str) -> str:
@@ -171,7 +179,7 @@ def on_cloud_run(**changed: object) -> Authenticate:
 
 
 def stripped(**claims: Any) -> str:
-    return f"Bearer {SIGNER.token(**claims).rpartition('.')[0]}.SIGNATURE_REMOVED_BY_GOOGLE"
+    return f"Bearer {SIGNER.token(**as_of_now(claims)).rpartition('.')[0]}.SIGNATURE_REMOVED_BY_GOOGLE"
 
 
 def test_on_cloud_run_the_claims_of_a_token_without_signature_are_read() -> None:

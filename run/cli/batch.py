@@ -1,0 +1,116 @@
+"""`batch start|list|show|watch`. A batch is named by its workflow and its batch id."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from database.listings.batches import ListedBatch, list_attempts, list_batches, show_batch
+from database.statuses import BatchStatus, Status
+from run.cli.batch_view import batch_view, history_view, reasons
+from run.cli.commands import Failed
+from run.cli.connections import open_database, open_service
+from run.cli.options import ParamValueType, actor_option, json_option, limit_option
+from run.cli.printing import duration, moment, print_json, print_table, say_if_cut, show_answer, styled
+from run.cli.watching import watch_batch
+from run.pubsub.messages import WorkflowMessage
+
+_workflow = click.argument("workflow")
+_batch = click.argument("batch_id", metavar="BATCH")
+
+
+@click.group()
+def batch() -> None:
+    """Start, list and watch batches."""
+
+
+@batch.command()
+@_workflow
+@click.argument("batch_id", metavar="[BATCH]", required=False)
+@click.option("--param", "params", multiple=True, type=ParamValueType(), help="A param of the workflow, as YAML.")
+@actor_option
+def start(workflow: str, batch_id: str | None, params: tuple[tuple[str, Any], ...], actor: str) -> None:
+    """Open a batch and print its id; join it when it is open with the same params.
+
+    Without BATCH a fresh one is opened, for workflows that number their batches.
+    """
+    message = WorkflowMessage(workflow, batch_id, _given(params))
+    with open_service() as service:
+        joined = service.workflows.start(message, f"command line {uuid.uuid4()}", actor)
+        opened = joined.key.batch_id
+    if not joined.created:
+        click.echo(f"The batch {workflow} {opened} was there already.", err=True)
+    click.echo(opened)
+
+
+@batch.command("list")
+@click.argument("workflow", required=False)
+@json_option
+@limit_option
+def list_(workflow: str | None, as_json: bool, limit: int) -> None:
+    """List batches, of one WORKFLOW if it is named."""
+    with open_database() as database:
+        rows = database.transact(lambda tx: list_batches(tx, workflow, most=limit))
+    if as_json:
+        print_json(rows)
+        return
+    cells = [
+        (row.workflow, row.batch, styled(row.status), _progress(row), moment(row.created_at), _took(row))
+        for row in rows
+    ]
+    headings = ("WORKFLOW", "BATCH", "STATUS", ">TASKS", "OPENED (UTC)", "TOOK")
+    print_table(headings, cells, if_none="There is no batch yet.")
+    say_if_cut(len(rows), limit)
+
+
+@batch.command()
+@_workflow
+@_batch
+@click.option("--attempts", is_flag=True, help="The history too: every attempt with its whole error.")
+@json_option
+def show(workflow: str, batch_id: str, attempts: bool, as_json: bool) -> None:
+    """Show a batch: what its tasks do, why one failed, what the others wait for."""
+    with open_database() as database:
+        shown = database.transact(lambda tx: show_batch(tx, workflow, batch_id))
+        history = database.transact(lambda tx: list_attempts(tx, workflow, batch_id)) if attempts else []
+    if as_json:
+        tasks = [{**vars(task), "reasons": list(reasons(task))} for task in shown.tasks]
+        print_json({**vars(shown.batch), "tasks": tasks} | ({"attempts": history} if attempts else {}))
+        return
+    show_answer(batch_view(shown), *([history_view(history)] if attempts else []))
+
+
+@batch.command()
+@_workflow
+@_batch
+@click.option("--timeout", type=click.FloatRange(min=0), help="Give up after so many seconds.")
+def watch(workflow: str, batch_id: str, timeout: float | None) -> None:
+    """Watch a batch until it has ended; exit status 0 when it is SUCCESS."""
+    with open_database() as database:
+        shown = watch_batch(lambda: database.transact(lambda tx: show_batch(tx, workflow, batch_id)), timeout)
+    if shown.batch.status == BatchStatus.PROCESSING:
+        raise Failed(f"The batch {workflow} {batch_id} has not ended within {timeout:g} s.")
+    if shown.batch.status != BatchStatus.SUCCESS:
+        raise Failed(f"The batch {workflow} {batch_id} is {shown.batch.status}.")
+
+
+def _given(params: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
+    given = dict(params)
+    if len(given) < len(params):
+        raise click.UsageError("a param is given twice")
+    return given
+
+
+def _progress(row: ListedBatch) -> str:
+    # What was skipped counts as done with, too: nothing more will happen to it.
+    done = sum(
+        count for status, count in row.tasks.items() if status not in (Status.WAITING, Status.NEW, Status.PROCESSING)
+    )
+    return f"{done}/{sum(row.tasks.values())}"
+
+
+def _took(row: ListedBatch) -> str:
+    return "" if row.ended_at is None else duration(row.ended_at - row.created_at)

@@ -1,0 +1,28 @@
+"""Workflow files as this revision of the service reads them: with its kinds and the names of its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from run.app import template_names
+from run.clients import Clients
+from run.kinds import build_kinds
+from run.settings import Settings
+from run.workflows.definition import WorkflowDefinition
+from run.workflows.reader import read_workflows
+from run.workflows.templates import NameType
+
+#: A file is read with the names of the settings and never with their values, so that it means the same everywhere.
+_ANY_VALUES = {
+    "DATABASE_URL": "postgresql://localhost/any",
+    "GOOGLE_CLOUD_PROJECT": "any-project",
+    "LANDING_BUCKET": "any-bucket",
+}
+
+
+def read_definitions(files: Iterable[Path]) -> list[WorkflowDefinition]:
+    """The workflows of these files, in their order; raises InvalidWorkflow with the problems of all of them."""
+    settings = Settings.from_environment(_ANY_VALUES, serves=False)
+    names = dict.fromkeys(template_names(settings), NameType.TEXT)
+    return read_workflows(files, build_kinds(Clients(settings)), names)

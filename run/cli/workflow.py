@@ -1,0 +1,104 @@
+"""`workflow check|apply|list|show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from database.audit import write_audit
+from database.listings.workflows import list_workflows, show_version
+from database.sessions import Transaction
+from database.workflows import StoredVersion, store_version
+from run.cli.connections import open_database
+from run.cli.options import actor_option, json_option, limit_option
+from run.cli.printing import moment, print_json, print_table, say_if_cut
+from run.engine.definitions import new_version
+from run.workflows.definition import WorkflowDefinition
+from run.workflows.drawing import as_mermaid, as_text
+
+_files = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+
+
+@click.group()
+def workflow() -> None:
+    """Check, store and show workflows."""
+
+
+@workflow.command()
+@_files
+def check(files: tuple[Path, ...]) -> None:
+    """Say everything that is wrong with workflow files; store nothing."""
+    for path, definition in zip(files, _read(files), strict=True):
+        click.echo(f"{path}: fine, workflow {definition.name} with {_count(len(definition.tasks), 'task')}")
+
+
+@workflow.command("apply")
+@_files
+@actor_option
+def apply_files(files: tuple[Path, ...], actor: str) -> None:
+    """Store workflow files: all of them, or none when one has a problem."""
+    # One order for everybody, so that two people who apply the same files wait for each other and never in a ring.
+    versions = sorted((new_version(definition) for definition in _read(files)), key=lambda new: new.workflow)
+
+    def store(tx: Transaction) -> list[StoredVersion]:
+        stored = [store_version(tx, new) for new in versions]
+        for one, new in zip(stored, versions, strict=True):
+            if one.created:
+                details = {"version": one.version, "digest": new.digest}
+                write_audit(tx, actor, "apply", f"workflow {one.workflow}", details=details)
+        return stored
+
+    with open_database() as database:
+        for one in database.transact(store):
+            said = f"version {one.version}" if one.created else f"unchanged, version {one.version}"
+            click.echo(f"{one.workflow}: {said}")
+
+
+@workflow.command("list")
+@json_option
+@limit_option
+def list_(as_json: bool, limit: int) -> None:
+    """List the workflows by name."""
+    with open_database() as database:
+        rows = database.transact(lambda tx: list_workflows(tx, most=limit))
+    if as_json:
+        print_json(rows)
+        return
+    cells = [
+        (row.workflow, str(row.version), str(row.tasks), row.batch_template, moment(row.applied_at)) for row in rows
+    ]
+    headings = ("WORKFLOW", ">VERSION", ">TASKS", "BATCH", "APPLIED (UTC)")
+    print_table(headings, cells, if_none="No workflow has been applied yet.")
+    say_if_cut(len(rows), limit)
+
+
+@workflow.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(min=1), help="A version other than the newest.")
+@click.option("--mermaid", is_flag=True, help="The graph as a mermaid flowchart, for a page.")
+@json_option
+def show(name: str, version: int | None, mermaid: bool, as_json: bool) -> None:
+    """Draw the graph of a workflow."""
+    if mermaid and as_json:
+        raise click.UsageError("--mermaid and --json are two answers; ask for one")
+    with open_database() as database:
+        shown = database.transact(lambda tx: show_version(tx, name, version))
+    definition = WorkflowDefinition.model_validate(shown.definition)
+    if as_json:
+        print_json(shown)
+    elif mermaid:
+        click.echo(as_mermaid(definition))
+    else:
+        click.echo(as_text(definition))
+        click.echo(f"\nversion {shown.version} of {shown.newest}, applied {moment(shown.applied_at)} UTC")
+
+
+def _read(files: tuple[Path, ...]) -> list[WorkflowDefinition]:
+    from run.cli.definitions import read_definitions  # noqa: PLC0415  # The kinds import Google's clients.
+
+    return read_definitions(files)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

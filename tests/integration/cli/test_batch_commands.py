@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import threading
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.engine_room import failing
+from tests.integration.cli.conftest import CommandLine
+from tests.integration.cli.workflow_files import NUMBERED, SALES, chain
+from tests.local_parts import eventually
+
+NEEDS: dict[str, list[str]] = {
+    "mix": [],
+    "bake": ["mix"],
+    "rescue": ["bake"],
+    "decorate": ["bake"],
+    "deliver": ["decorate", "wrap"],
+    "wrap": [],
+}
+ORDERED = {task: NEEDS[task] for task in ("mix", "wrap", "bake", "rescue", "decorate", "deliver")}
+PATTERN = {"pattern": "gs://{landing_bucket}/paper", "parse": {}, "on_new_generation": "rerun"}
+
+
+@pytest.fixture
+def half_baked(cli: CommandLine) -> CommandLine:
+    """A batch in which baking has failed, and paper for wrapping has not come."""
+    details: dict[str, dict[str, Any]] = {
+        "wrap": {"kind": "told_file", "file": PATTERN},
+        "rescue": {"rule": "one_success"},
+    }
+    cli.room.apply(ORDERED, details=details)
+    cli.room.told.orders["mix"] = lambda work: {"rows": 3}
+    cli.room.told.orders["bake"] = failing("the oven is cold\nas the log of the oven says")
+    cli.room.start("2024-03")
+    cli.room.deliver_all()
+    return cli
+
+
+def test_start_opens_the_batch_prints_its_id_publishes_and_says_who_did_it(cli: CommandLine) -> None:
+    cli.apply(chain("w", "a", "b"))
+    assert cli.good("batch", "start", "w", "2024-03", "--actor", "ann") == "2024-03\n"
+    (task_id,) = cli.room.rows("SELECT task_id FROM batch_task WHERE status = 'NEW'")[0]
+    assert cli.pushes.messages == [{"trigger_type": "task", "task_id": task_id, "batch_id": "2024-03"}]
+    audit = cli.room.rows("SELECT actor, subject, details FROM audit WHERE action = 'start'")
+    assert audit == [("ann", "batch w 2024-03", {"params": {}, "opened": True})]
+
+
+def test_starting_the_same_batch_again_joins_it_and_says_so(cli: CommandLine) -> None:
+    cli.apply(chain("w", "a"))
+    cli.good("batch", "start", "w", "2024-03")
+    again = cli("batch", "start", "w", "2024-03")
+    assert (again.exit_code, again.stdout) == (0, "2024-03\n")
+    assert again.stderr == "The batch w 2024-03 was there already.\n"
+    assert cli.room.rows("SELECT count(*) FROM task_batch") == [(1,)]
+
+
+def test_each_start_without_an_id_opens_a_fresh_batch(cli: CommandLine) -> None:
+    cli.apply(NUMBERED)
+    opened = [cli.good("batch", "start", "numbered").strip() for _ in range(2)]
+    assert [re.sub(r"\d{8}", "DAY", batch) for batch in opened] == ["Batch_DAY_001", "Batch_DAY_002"]
+
+
+def test_params_are_read_as_in_a_workflow_file(cli: CommandLine) -> None:
+    cli.apply(NUMBERED + "params: {n: 1, text: '', day: '', flag: false, empty: x, many: []}\n")
+    given = ["n=2.5", "text=a=b", "day=2024-03-01", "flag=true", "empty=", "many=[1, no]"]
+    cli.good("batch", "start", "numbered", *(word for value in given for word in ("--param", value)))
+    (batch,) = cli.json("batch", "list")
+    expected = {"n": 2.5, "text": "a=b", "day": "2024-03-01", "flag": True, "empty": "", "many": [1, "no"]}
+    assert batch["params"] == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothing",), "there is no workflow 'nothing'"),
+        (("sales",), "workflow sales needs a batch_id: its ids are made from '{period}'"),
+        (("sales", "2024-03", "--param", "colour=red"), "workflow sales has no param 'colour'"),
+    ],
+)
+def test_a_start_that_cannot_be_is_one_line_and_opens_nothing(
+    cli: CommandLine, arguments: tuple[str, ...], said: str
+) -> None:
+    cli.apply(SALES)
+    before = cli.everything()
+    line = cli.bad("batch", "start", *arguments)
+    assert line.startswith(said)
+    assert line.count("\n") == 1
+    assert cli.everything() == before
+
+
+def test_a_start_with_other_params_than_the_open_batch_is_refused(cli: CommandLine) -> None:
+    cli.apply(SALES)
+    cli.good("batch", "start", "sales", "2024-03")
+    assert "has other params" in cli.bad("batch", "start", "sales", "2024-03", "--param", "currency=USD")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("start",),
+        ("start", "w", "b", "--param", "no-equals"),
+        ("start", "w", "b", "--param", "a={"),
+        ("start", "w", "b", "--param", "a=1", "--param", "a=2"),
+        ("show", "w"),
+        ("watch", "w", "b", "--timeout", "soon"),
+        ("list", "--limit", "0"),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(cli: CommandLine, arguments: tuple[str, ...]) -> None:
+    cli.bad("batch", *arguments, status=2)
+
+
+def test_list_shows_the_newest_first_and_how_far_each_is(half_baked: CommandLine) -> None:
+    cli = half_baked
+    cli.apply(chain("w", "a", "b"))
+    cli.good("batch", "start", "w", "x")
+    rows = cli.json("batch", "list")
+    assert [(row["workflow"], row["batch"], row["status"]) for row in rows] == [
+        ("w", "x", "PROCESSING"),
+        ("cake", "2024-03", "PROCESSING"),
+    ]
+    assert rows[1]["tasks"] == {"SUCCESS": 1, "ERROR": 1, "SKIPPED": 3, "WAITING": 1}
+    assert [row["batch"] for row in cli.json("batch", "list", "cake")] == ["2024-03"]
+    assert re.search(r"^cake +2024-03 +PROCESSING +5/6 ", cli.good("batch", "list"), re.MULTILINE)
+    cut = cli("batch", "list", "--limit", "1")
+    assert cut.stderr == "Only the newest 1 are shown; --limit shows more.\n"
+    assert "2024-03" not in cut.stdout
+
+
+def test_lists_of_nothing_say_so_and_are_empty_json(cli: CommandLine) -> None:
+    empty = cli("batch", "list")
+    assert (empty.exit_code, empty.stdout, empty.stderr) == (0, "", "There is no batch yet.\n")
+    assert cli.json("batch", "list") == []
+    assert cli.bad("batch", "list", "cake") == "there is no workflow 'cake'\n"
+
+
+def test_show_says_what_each_task_does_and_why(half_baked: CommandLine) -> None:
+    shown = re.sub(r"\d+ ms", "N ms", half_baked.good("batch", "show", "cake", "2024-03"))
+    head, _, tasks = shown.partition("\n\n")
+    assert head.startswith("cake 2024-03  PROCESSING\nversion 1, opened 2")
+    assert tasks.splitlines() == [
+        "✓ mix       SUCCESS     attempt 1, N ms",
+        "… wrap      WAITING",
+        "    waits for its file: gs://{landing_bucket}/paper",
+        "✗ bake      ERROR       attempt 1, N ms",
+        "    the oven is cold",
+        "\N{EN DASH} rescue    SKIPPED",
+        "    skipped because bake failed",
+        "\N{EN DASH} decorate  SKIPPED",
+        "    skipped because bake failed",
+        "\N{EN DASH} deliver   SKIPPED",
+        "    skipped because bake failed",
+    ]
+
+
+def test_show_names_the_parents_that_a_task_waits_for(cli: CommandLine) -> None:
+    cli.room.apply(ORDERED)
+    cli.room.start("2024-03")
+    tasks = {task["task"]: task for task in cli.json("batch", "show", "cake", "2024-03")["tasks"]}
+    assert tasks["deliver"]["open_parents"] == ["wrap", "decorate"]
+    assert tasks["deliver"]["reasons"] == ["waits for wrap and decorate"]
+    assert tasks["mix"]["reasons"] == ["may start: its message is on the way"]
+
+
+def test_show_gives_the_last_line_of_a_traceback(cli: CommandLine) -> None:
+    def stumble(_work: object) -> None:
+        raise ZeroDivisionError("too little flour")
+
+    cli.room.apply({"mix": []})
+    cli.room.told.orders["mix"] = stumble
+    cli.room.start()
+    cli.room.deliver_all()
+    (task,) = cli.json("batch", "show", "cake", "2024-03")["tasks"]
+    assert task["error"] == "ZeroDivisionError: too little flour"
+    assert "Traceback" in cli.good("batch", "show", "cake", "2024-03", "--attempts")
+
+
+def test_attempts_are_shown_with_their_whole_error_and_what_they_told(half_baked: CommandLine) -> None:
+    shown = half_baked.good("batch", "show", "cake", "2024-03", "--attempts")
+    history = shown.partition("History\n")[2]
+    assert "✓ mix attempt 1  SUCCESS" in history
+    assert "    rows: 3\n" in history
+    assert "    the oven is cold\n    as the log of the oven says\n" in history
+    attempts = half_baked.json("batch", "show", "cake", "2024-03", "--attempts")["attempts"]
+    assert [(row["task"], row["attempt"], row["status"]) for row in attempts] == [
+        ("mix", 1, "SUCCESS"),
+        ("bake", 1, "ERROR"),
+    ]
+    assert attempts[0]["started_at"].endswith("Z")
+
+
+def test_piped_lines_are_whole_and_without_colour(cli: CommandLine) -> None:
+    batch = "b" * 190
+    cli.apply(chain("w", "a"))
+    cli.good("batch", "start", "w", batch)
+    for arguments in (("list",), ("show", "w", batch)):
+        printed = cli.good("batch", *arguments)
+        assert batch in printed
+        assert "\x1b" not in printed
+        assert all(line == line.rstrip() for line in printed.splitlines())
+
+
+@pytest.mark.parametrize("command", ["show", "watch"])
+def test_a_batch_that_is_not_there_is_one_line(cli: CommandLine, command: str) -> None:
+    assert cli.bad("batch", command, "cake", "x") == "there is no workflow 'cake'\n"
+    cli.room.apply({"mix": []})
+    assert cli.bad("batch", command, "cake", "x") == "workflow cake has no batch 'x'\n"
+
+
+def test_watch_follows_a_batch_until_it_has_succeeded(cli: CommandLine) -> None:
+    cli.room.apply({"mix": [], "bake": ["mix"]})
+    cli.room.start()
+    with cli.process("batch", "watch", "cake", "2024-03") as watching:
+        assert watching.stdout is not None
+        seen = [watching.stdout.readline() for _ in range(2)]
+        cli.room.deliver_all()
+        seen += watching.stdout.readlines()
+        assert watching.wait(20) == 0
+    assert seen[:4] == ["mix: NEW\n", "bake: WAITING\n", "mix: SUCCESS\n", "bake: SUCCESS\n"]
+    assert seen[4].startswith("cake 2024-03: SUCCESS, took ")
+
+
+def test_watch_of_a_failed_batch_fails(cli: CommandLine) -> None:
+    cli.room.apply({"mix": []})
+    cli.room.told.orders["mix"] = failing("no flour")
+    cli.room.start()
+    cli.room.deliver_all()
+    result = cli("batch", "watch", "cake", "2024-03")
+    assert (result.exit_code, result.stderr) == (1, "The batch cake 2024-03 is ERROR.\n")
+    assert result.stdout.startswith("mix: ERROR: no flour\ncake 2024-03: ERROR, took ")
+
+
+def test_watch_gives_up_after_its_timeout(cli: CommandLine) -> None:
+    cli.room.apply({"mix": []})
+    cli.room.start()
+    result = cli("batch", "watch", "cake", "2024-03", "--timeout", "0.1")
+    assert (result.exit_code, result.stderr) == (1, "The batch cake 2024-03 has not ended within 0.1 s.\n")
+
+
+def test_watch_at_a_terminal_ends_with_the_whole_batch(cli: CommandLine) -> None:
+    cli.room.apply({"mix": [], "bake": ["mix"]})
+    cli.room.start()
+    ours, theirs = pty.openpty()
+    size = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"}
+    cli.environment.update(size)
+    seen = bytearray()
+
+    def read() -> None:
+        try:
+            while piece := os.read(ours, 1000):
+                seen.extend(piece)
+        except OSError:
+            return  # The other end is closed.
+
+    with cli.process("batch", "watch", "cake", "2024-03", stdout=theirs, stderr=theirs) as watching:
+        os.close(theirs)
+        reader = threading.Thread(target=read)
+        reader.start()
+        eventually(lambda: b"its message is on the way" in seen, "the first look")
+        cli.room.deliver_all()
+        assert watching.wait(20) == 0
+        reader.join()
+    os.close(ours)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert "✓ bake  SUCCESS" in plain.rpartition("cake 2024-03  SUCCESS")[2]
+
+
+def test_json_of_a_batch_is_one_object_and_nothing_else(half_baked: CommandLine) -> None:
+    result = half_baked("batch", "show", "cake", "2024-03", "--json")
+    assert result.stderr == ""
+    assert json.loads(result.stdout)["batch"] == "2024-03"
+
+
+def test_two_starts_have_triggers_of_their_own(cli: CommandLine) -> None:
+    cli.apply(NUMBERED)
+    cli.good("batch", "start", "numbered")
+    cli.good("batch", "start", "numbered")
+    triggers = {trigger for (trigger,) in cli.room.rows("SELECT trigger_key FROM task_batch")}
+    assert len(triggers) == 2
+    assert all(uuid.UUID(trigger.removeprefix("command line ")) for trigger in triggers)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from tests.integration.cli.conftest import CommandLine, Door
+from tests.integration.cli.workflow_files import SALES, chain
+
+START = {"trigger_type": "workflow", "workflow": "w", "batch_id": "2024-03"}
+
+
+def test_the_inbox_lists_and_shows_what_was_rejected(cli: CommandLine, door: Door) -> None:
+    assert cli.json("rejected", "list") == []
+    assert cli("rejected", "list").stderr == "No rejected message waits for anybody.\n"
+    door.push(START)
+    (row,) = cli.json("rejected", "list")
+    assert (row["reason"], row["deliveries"], row["replays"]) == ("there is no workflow 'w'", 1, 0)
+    assert "there is no workflow 'w'" in cli.good("rejected", "list")
+    shown = cli.json("rejected", "show", str(row["rejected_id"]))
+    assert '"batch_id": "2024-03"' in shown["message"]["data"]
+    assert '"batch_id": "2024-03"' in cli.good("rejected", "show", str(row["rejected_id"]))
+
+
+def test_a_replayed_message_has_its_effect_once_and_leaves_the_inbox(cli: CommandLine, door: Door) -> None:
+    door.push(START)
+    rejected_id = str(cli.json("rejected", "list")[0]["rejected_id"])
+    cli.apply(chain("w", "a"))
+    assert (
+        cli.good("rejected", "replay", rejected_id, "--actor", "ann") == f"rejected message {rejected_id} is replayed\n"
+    )
+    assert cli.json("batch", "list")[0]["batch"] == "2024-03"
+    assert len(cli.pushes.messages) == 1
+    assert cli.json("rejected", "list") == []
+    (row,) = cli.json("rejected", "list", "--all")
+    assert row["replays"] == 1
+    audit = cli.room.rows("SELECT actor, subject, details ->> 'reason' FROM audit WHERE action = 'replay'")
+    assert audit == [("ann", f"rejected message {rejected_id}", "there is no workflow 'w'")]
+    cli.good("rejected", "replay", rejected_id)
+    assert len(cli.json("batch", "list")) == 1
+    assert "replayed 2" in cli.good("rejected", "show", rejected_id)
+
+
+def test_a_message_that_is_rejected_again_stays_and_fails_with_the_reason(cli: CommandLine, door: Door) -> None:
+    door.push(START)
+    rejected_id = str(cli.json("rejected", "list")[0]["rejected_id"])
+    said = cli.bad("rejected", "replay", rejected_id)
+    assert said == f"rejected message {rejected_id} is rejected again: there is no workflow 'w'\n"
+    assert len(cli.json("rejected", "list")) == 1
+    assert cli.room.rows("SELECT count(*) FROM audit WHERE action = 'replay'") == [(0,)]
+
+
+def test_a_file_that_is_rejected_again_stays_and_fails_with_the_reason(cli: CommandLine, door: Door) -> None:
+    cli.apply(SALES)
+    door.file("expenses/2024-03.csv")
+    door.file("expenses/2024-03-v2.csv")
+    rejected_id = str(cli.json("rejected", "list")[0]["rejected_id"])
+    result = cli("rejected", "replay", rejected_id)
+    assert result.exit_code == 1
+    assert "is rejected again" in result.stderr
+    assert "second object" in result.stderr
+    assert len(cli.json("rejected", "list")) == 1
+
+
+def test_a_file_whose_obstacle_is_gone_is_taken_by_its_replay(cli: CommandLine, door: Door) -> None:
+    cli.apply(SALES)
+    door.file("expenses/2024-03.csv")
+    door.file("expenses/2024-03-v2.csv")
+    rejected_id = str(cli.json("rejected", "list")[0]["rejected_id"])
+    cli.room.change(
+        "UPDATE file_log SET decision = 'SUPERSEDED', reason = 'by hand' WHERE object = 'expenses/2024-03.csv'"
+    )
+    cli.good("rejected", "replay", rejected_id)
+    (row,) = cli.json("file", "show", "gs://landing/expenses/2024-03-v2.csv")
+    assert row["decision"] == "TAKEN"
+
+
+def test_a_message_that_could_not_be_read_is_shown_as_it_came(cli: CommandLine) -> None:
+    cli.room.change(
+        "INSERT INTO rejected_message (message_key, reason, headers, body) "
+        "VALUES ('k', 'no base64', '{}', CAST('{\"message\": {\"data\": \"?\"}}' AS text)::bytea)"
+    )
+    (row,) = cli.json("rejected", "list")
+    assert '{"message": {"data": "?"}}' in cli.good("rejected", "show", str(row["rejected_id"]))
+    assert "is not base64" in cli.bad("rejected", "replay", str(row["rejected_id"]))
+
+
+def test_an_id_that_is_not_there_is_one_line_and_a_word_is_wrong_usage(cli: CommandLine) -> None:
+    assert cli.bad("rejected", "show", "7") == "there is no rejected message 7\n"
+    assert cli.bad("rejected", "replay", "7") == "there is no rejected message 7\n"
+    cli.bad("rejected", "show", "seven", status=2)
