@@ -14,7 +14,7 @@ help: ## list what can be made
 
 install: $(INSTALLED) ## build the environment in .venv
 
-$(INSTALLED): requirements.txt requirements-dev.txt
+$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +28,7 @@ dev: $(INSTALLED) ## start the local stack and keep it up
 	@$(BIN)/python -m run dev $(ARGS)
 
 test: $(INSTALLED) ## pass every test (ARGS are pytest's)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: lint types layers test ## everything that must hold before a change lands: format, lint, types, layers, migrations, tests
 

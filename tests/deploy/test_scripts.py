@@ -1,0 +1,247 @@
+"""The scripts of deploy/: what they ask of gcloud, asked twice, and how they refuse a wrong environment file."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from run.local.postgres import Postgres
+from tests.deploy.conftest import Terminal
+from tests.deploy.files import DEPLOY, ROOT, environment_keys, read_cloudbuild
+
+SCRIPTS = sorted(DEPLOY.glob("*.sh"))
+URL = "https://cloud-accelerator-123456789012.europe-west1.run.app"
+CLOUD_SQL = "/cloudsql/my-project:europe-west1:cloud-accelerator"
+PUSH_ACCOUNT = "cloud-accelerator-push@my-project.iam.gserviceaccount.com"
+RUNTIME_ACCOUNT = "cloud-accelerator-runtime@my-project.iam.gserviceaccount.com"
+
+
+def _set_up(terminal: Terminal) -> list[list[str]]:
+    before = len(terminal.commands())
+    done = terminal.run("setup.sh")
+    assert done.returncode == 0, done.stderr
+    return terminal.commands()[before:]
+
+
+def _one(commands: list[list[str]], *words: str) -> list[str]:
+    found = [command for command in commands if f" {shlex.join(words)} " in f" {shlex.join(command)} "]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def _granted(commands: list[list[str]], account: str) -> set[tuple[str, str]]:
+    grants = [command for command in commands if f"--member=serviceAccount:{account}" in command]
+    role = [next(word for word in command if word.startswith("--role=")) for command in grants]
+    on = [command[command.index("add-iam-policy-binding") + 1] for command in grants]
+    return {(name, word.removeprefix("--role=")) for name, word in zip(on, role, strict=True)}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_script_is_one_that_bash_can_read(script: Path) -> None:
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_shellcheck_finds_nothing(script: Path) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", "-x", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout == ""
+
+
+def test_the_example_has_every_key_that_is_read_and_no_other() -> None:
+    read = re.search(r"^KEYS=\((.*?)\)", (DEPLOY / "environment.sh").read_text(), re.DOTALL | re.MULTILINE)
+    assert read
+    assert sorted(read[1].split()) == sorted(environment_keys())
+
+
+def test_every_key_is_used_by_a_script() -> None:
+    read_environment = (DEPLOY / "environment.sh").read_text().partition("check_sizes() {")[2]
+    text = read_environment + "".join((DEPLOY / name).read_text() for name in ("setup.sh", "submit.sh", "command.sh"))
+    told = re.search(r"^TOLD=\((.*?)\)", text, re.DOTALL | re.MULTILINE)
+    assert told
+    used = {*re.findall(r"\$\{?([A-Z_]+)", text), *told[1].split()}
+    assert set(environment_keys()) <= used
+
+
+def test_a_second_setup_creates_nothing(terminal: Terminal) -> None:
+    first, second = _set_up(terminal), _set_up(terminal)
+    assert len([command for command in first if "create" in command]) > 15
+    # The service agent's command creates it, or finds it.
+    assert [command for command in second if "create" in command and "identity" not in command] == []
+    assert not any("versions" in command and "add" in command for command in second)
+
+
+def test_nothing_is_created_twice(asked: Terminal) -> None:
+    created = Counter(shlex.join(command) for command in asked.commands() if "create" in command)
+    assert set(created.values()) == {1}
+
+
+def test_one_bucket_may_serve_as_both(terminal: Terminal) -> None:
+    terminal.edit(ARCHIVE_BUCKET="my-project-landing")
+    _one(_set_up(terminal), "buckets", "create", "gs://my-project-landing")
+
+
+def test_messages_are_pushed_to_the_service_with_a_token_for_it(asked: Terminal) -> None:
+    commands = asked.commands()
+    for topic in ("cloud-accelerator", "cloud-accelerator-sweep"):
+        subscription = _one(commands, "subscriptions", "create", topic)
+        assert {
+            f"--push-endpoint={URL}/",
+            f"--push-auth-token-audience={URL}",
+            f"--push-auth-service-account={PUSH_ACCOUNT}",
+            "--ack-deadline=600",
+            "--min-retry-delay=10s",
+            "--max-retry-delay=600s",
+            "--expiration-period=never",
+        } <= set(subscription)
+
+
+def test_what_cannot_be_delivered_is_set_aside_where_it_is_kept(asked: Terminal) -> None:
+    commands = asked.commands()
+    subscription = _one(commands, "subscriptions", "create", "cloud-accelerator")
+    assert {"--dead-letter-topic=cloud-accelerator-dead-letter", "--max-delivery-attempts=100"} <= set(subscription)
+    _one(commands, "subscriptions", "create", "cloud-accelerator-dead-letter")
+    agent = "service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
+    assert _granted(commands, agent) == {
+        ("cloud-accelerator-dead-letter", "roles/pubsub.publisher"),
+        ("cloud-accelerator", "roles/pubsub.subscriber"),
+    }
+
+
+def test_a_late_kick_is_not_kept(asked: Terminal) -> None:
+    sweep = _one(asked.commands(), "subscriptions", "create", "cloud-accelerator-sweep")
+    assert "--message-retention-duration=10m" in sweep
+    assert not any(word.startswith("--dead-letter") for word in sweep)
+
+
+def test_files_that_land_are_announced_with_their_object(asked: Terminal) -> None:
+    notification = _one(asked.commands(), "notifications", "create")
+    assert {"--event-types=OBJECT_FINALIZE", "--payload-format=json"} <= set(notification)
+    assert "--topic=projects/my-project/topics/cloud-accelerator" in notification
+
+
+def test_the_sweep_is_kicked_every_minute_on_its_own_topic(asked: Terminal) -> None:
+    job = _one(asked.commands(), "scheduler", "jobs", "create")
+    assert {"--schedule=* * * * *", "--topic=cloud-accelerator-sweep"} <= set(job)
+    body = next(word for word in job if word.startswith("--message-body="))
+    assert json.loads(body.removeprefix("--message-body=")) == {"trigger_type": "sweep"}
+
+
+def test_the_service_may_do_what_it_does_and_no_more(asked: Terminal) -> None:
+    buckets = {
+        (f"gs://my-project-{name}", role)
+        for name in ("landing", "archive")
+        for role in ("roles/storage.objectUser", "roles/storage.legacyBucketReader")
+    }
+    assert _granted(asked.commands(), RUNTIME_ACCOUNT) == buckets | {
+        ("my-project", "roles/bigquery.user"),
+        ("my-project", "roles/cloudsql.client"),
+        ("cloud-accelerator", "roles/pubsub.publisher"),
+        ("cloud-accelerator-database-url", "roles/secretmanager.secretAccessor"),
+    }
+
+
+def test_the_password_is_never_an_argument(asked: Terminal) -> None:
+    user = _one(asked.commands(), "users", "create")
+    password = re.fullmatch(
+        r"postgresql://cloud_accelerator:([0-9a-f]{48})@/cloud_accelerator"
+        r"\?host=/cloudsql/my-project:europe-west1:cloud-accelerator",
+        asked.secret,
+    )
+    assert password
+    assert f'flags-file: --password: "{password[1]}"' in user
+    for command in asked.commands():
+        assert not any(password[1] in word for word in command if not word.startswith("flags-file: "))
+
+
+def test_a_missing_file_is_named(terminal: Terminal) -> None:
+    terminal.file.unlink()
+    done = terminal.run("setup.sh")
+    assert done.returncode == 2
+    assert "There is no file" in done.stderr
+
+
+def test_all_problems_of_a_file_are_named_at_once(terminal: Terminal) -> None:
+    terminal.edit(REGION=None, MAX_INSTANCES="many", TOPIC='"quoted"', COLOUR="red")
+    done = terminal.run("setup.sh")
+    assert done.returncode == 2
+    assert "REGION is missing" in done.stderr
+    assert "MAX_INSTANCES: 'many' does not match" in done.stderr
+    assert "TOPIC: '\"quoted\"' does not match" in done.stderr
+    assert re.search(r"test\.env:\d+: there is no key COLOUR", done.stderr)
+    assert terminal.commands() == []
+
+
+def test_a_key_given_twice_is_refused(terminal: Terminal) -> None:
+    terminal.file.write_text(terminal.file.read_text() + "REGION=us-east1\n")
+    assert "REGION is given twice" in terminal.run("setup.sh").stderr
+
+
+def test_more_instances_than_the_database_can_take_are_refused(terminal: Terminal) -> None:
+    terminal.edit(MAX_INSTANCES="3")
+    done = terminal.run("submit.sh")
+    assert done.returncode == 2
+    assert "MAX_INSTANCES=3 needs SQL_MAX_CONNECTIONS=70 or more, it is 50" in done.stderr
+    assert terminal.commands() == []
+
+
+def test_more_threads_than_connections_are_refused(terminal: Terminal) -> None:
+    terminal.edit(THREADS="11")
+    assert "THREADS=11 is more than the 10 database connections" in terminal.run("submit.sh").stderr
+
+
+def test_a_submission_gives_every_substitution_that_the_build_declares(terminal: Terminal) -> None:
+    done = terminal.run("submit.sh")
+    assert done.returncode == 0, done.stderr
+    submit = _one(terminal.commands(), "builds", "submit")
+    given = next(word for word in submit if word.startswith("--substitutions=")).removeprefix("--substitutions=")
+    values = dict(pair.split("=", 1) for pair in given.split(","))
+    declared = {name for name, value in read_cloudbuild()["substitutions"].items() if not value}
+    assert set(values) == declared
+    assert all(values.values())
+    assert values["_LANDING_BUCKET"] == "my-project-landing"
+
+
+def test_only_the_push_account_may_call_the_service(terminal: Terminal) -> None:
+    terminal.run("submit.sh")
+    grants = [command for command in terminal.commands() if "add-iam-policy-binding" in command]
+    assert len(grants) == 1
+    assert _granted(grants, PUSH_ACCOUNT) == {("cloud-accelerator", "roles/run.invoker")}
+
+
+def test_a_build_that_fails_is_a_failure(terminal: Terminal) -> None:
+    (terminal.folder / "bin" / "gcloud").write_text("#!/bin/sh\nexit 1\n")
+    assert terminal.run("submit.sh").returncode == 1
+
+
+def test_a_command_reaches_the_database_through_the_proxy(
+    terminal: Terminal, postgres: Postgres, database_url: str
+) -> None:
+    proxy = terminal.folder / "bin" / "cloud-sql-proxy"
+    ended = terminal.folder / "ended"
+    # Where the real one makes a socket, this one makes a link to that of a Postgres here.
+    proxy.write_text(
+        f"""#!/bin/sh
+ln -s {postgres.socket_folder} "$3/$4"
+sleep 60 &
+trap "kill $!; touch {ended}; exit" TERM
+wait
+"""
+    )
+    proxy.chmod(0o755)
+    secret = database_url.replace(quote(str(postgres.socket_folder)), CLOUD_SQL)
+    python = {"PYTHON": sys.executable, "STAND_IN_SECRET": secret}
+    done = terminal.run("command.sh", "workflow", "list", "--json", environment=python)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+    assert ended.exists()
