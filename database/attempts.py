@@ -40,7 +40,8 @@ class Claimed:
 
 _CLAIMED_COLUMNS = """
     bt.workflow_id, bt.batch_id, bt.task_id, bt.attempt, bt.takeovers,
-    tv.kind, tv.config, tv.lease_seconds, tv.success_may_skip, b.version_id, b.uid AS batch_uid, b.params
+    tv.kind, tv.file IS NOT NULL AS takes_file, tv.config, tv.lease_seconds, tv.success_may_skip,
+    b.version_id, b.uid AS batch_uid, b.params
 """
 
 _CLAIMED_SOURCE = """
@@ -67,8 +68,13 @@ _CLAIM = text(f"""
         {_CLAIMED_SOURCE} AND bt.status IN {any_of(CLAIM.sources)}
         RETURNING {_CLAIMED_COLUMNS}
     ), logged AS (
-        INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status)
-        SELECT workflow_id, batch_id, task_id, attempt, 'PROCESSING' FROM claimed
+        INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status, file_log_id)
+        SELECT c.workflow_id, c.batch_id, c.task_id, c.attempt, 'PROCESSING', CASE WHEN c.takes_file THEN (
+                   SELECT f.file_log_id FROM file_log f
+                    WHERE f.workflow_id = c.workflow_id AND f.batch_id = c.batch_id AND f.task_id = c.task_id
+                      AND f.decision = 'TAKEN'
+               ) END
+          FROM claimed c
     )
     {_CLAIMED_NAMES}
 """)

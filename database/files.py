@@ -129,18 +129,37 @@ def awaiting_batch(tx: Connection, key: TaskKey) -> AwaitingBatch:
     return AwaitingBatch(BatchStatus(row.status), row.version, row.file)
 
 
-_TAKEN = text("""
+_LOGGED_FILE = """
     SELECT f.file_log_id, t.name AS task, f.bucket, f.object, f.generation,
            COALESCE(f.place_bucket, f.bucket), COALESCE(f.place_object, f.object),
            COALESCE(f.place_generation, f.generation), f.groups
       FROM file_log f JOIN task t ON t.task_id = f.task_id
-     WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id AND f.decision = 'TAKEN'
+     WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id
+"""
+
+_TAKEN = text(f"{_LOGGED_FILE} AND f.decision = 'TAKEN'")
+
+_OF_ATTEMPT = text(f"""
+    {_LOGGED_FILE} AND (
+        (f.decision = 'TAKEN' AND f.task_id <> :task_id)
+        OR f.file_log_id = (
+            SELECT l.file_log_id FROM task_log l
+             WHERE l.workflow_id = :workflow_id AND l.batch_id = :batch_id AND l.task_id = :task_id
+               AND l.attempt = :attempt
+        )
+    )
 """)
 
 
 def taken_files(tx: Connection, batch: BatchKey) -> dict[str, LoggedFile]:
-    """The files of a batch by the name of the task that took them."""
+    """The files that a batch has now, by the name of the task that took them."""
     files = (LoggedFile(*row) for row in tx.execute(_TAKEN, batch.columns))
+    return {file.task: file for file in files}
+
+
+def files_of_attempt(tx: Connection, key: TaskKey, attempt: int) -> dict[str, LoggedFile]:
+    """The files that an attempt may read: the task's own as the attempt began, the other tasks' as they are now."""
+    files = (LoggedFile(*row) for row in tx.execute(_OF_ATTEMPT, {**key.columns, "attempt": attempt}))
     return {file.task: file for file in files}
 
 

@@ -123,6 +123,8 @@ class TaskLog(Row):
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
+    #: The task's own file as the attempt began: whoever takes the attempt over reads the same generation.
+    file_log_id: Mapped[int | None] = mapped_column(ForeignKey("file_log.file_log_id"))
     status: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=now())
     ended_at: Mapped[datetime | None]

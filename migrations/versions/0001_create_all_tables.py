@@ -344,6 +344,7 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.Text(), nullable=False),
         sa.Column("task_id", sa.BigInteger(), nullable=False),
         sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("file_log_id", sa.BigInteger(), nullable=True),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column(
             "started_at",
@@ -362,6 +363,7 @@ def upgrade() -> None:
             "status IN ('PROCESSING', 'SUCCESS', 'ERROR', 'SKIPPED', 'CANCELLED')", name=op.f("ck_task_log_status")
         ),
         sa.CheckConstraint("attempt >= 1", name=op.f("ck_task_log_attempt")),
+        sa.ForeignKeyConstraint(["file_log_id"], ["file_log.file_log_id"], name=op.f("fk_task_log_file_log_id")),
         sa.ForeignKeyConstraint(
             ["workflow_id", "batch_id", "task_id"],
             ["batch_task.workflow_id", "batch_task.batch_id", "batch_task.task_id"],

@@ -12,7 +12,7 @@ from typing import Any
 
 from database.attempts import Claimed, claim, finish, hand_back, take_over
 from database.batches import task_state
-from database.files import store_place, taken_files
+from database.files import files_of_attempt, store_place
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import Status
@@ -123,7 +123,7 @@ class TaskLife:
     def _start(self, kind: Kind[Any], claimed: Claimed) -> Finished:
         files = {}
         if claimed.has_files:
-            files = self._database.transact(lambda tx: taken_files(tx, claimed.key.batch))
+            files = self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
         return kind.start(kind.config.model_validate(claimed.config), make_work(claimed, files, self._names))
 
     def _hand_back(self, claimed: Claimed) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.local_parts import eventually
 from tests.stack_room import Listener, StackRoom
 
-pytestmark = [pytest.mark.xdist_group("emulator"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 PROFIT = r"""
 workflow: monthly_profit

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from database.attempts import claim
 from database.statuses import FileDecision
 from run.handlers.file import FileHandler
 from run.kinds.archive_file import ARCHIVE_MARKER, is_archived
@@ -277,6 +278,21 @@ def test_a_newer_generation_that_comes_while_the_task_works_gives_it_another_att
     assert room.log("load_sales") == [(1, "SUCCESS", None), (2, "SUCCESS", None)]
     assert room.log("profit") == [(1, "SUCCESS", None)]
     assert room.batch_status() == "SUCCESS"
+
+
+def test_whoever_takes_an_attempt_over_reads_the_generation_that_it_began_with(
+    room: EngineRoom, files: FileHandler
+) -> None:
+    apply_profit(room)
+    land(files, "sales/2024-03.csv", 1)
+    key = room.key("load_sales", workflow="profit")
+    dead = "00000000-0000-0000-0000-000000000001"
+    room.database.transact(lambda tx: claim(tx, key, dead, ["told_file"]))
+    land(files, "sales/2024-03.csv", 2)
+    room.change("UPDATE batch_task SET lease_until = clock_timestamp() - interval '1 s' WHERE token IS NOT NULL")
+    room.deliver_all()
+    seen = [(work.attempt, work.files["load_sales"].landed.generation) for work in room.told_file.works]
+    assert seen == [(1, 1), (2, 2)]
 
 
 def test_a_newer_generation_that_comes_while_a_descendant_works_gives_both_another_attempt(
