@@ -12,7 +12,8 @@ import pytest
 
 from database.migrating import migrate
 from database.sessions import Database
-from run.local.postgres import DEBIAN_15, Postgres
+from run.local.postgres import Postgres
+from tests.local_parts import require_postgres_15
 
 TEMPLATE = "migrated"
 #: Nobody pulls the plug of a test database; the server still takes every lock and writes every version of a row.
@@ -23,7 +24,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    binaries = DEBIAN_15 if os.environ.get("TEST_POSTGRES") == "15" else None
+    binaries = require_postgres_15() if os.environ.get("TEST_POSTGRES") == "15" else None
     # Not in pytest's own folder: for root, Postgres runs as another user, and every new pytest closes that folder.
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as folder,

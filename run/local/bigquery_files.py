@@ -1,0 +1,89 @@
+"""Lets the local BigQuery server read Parquet, Avro and ORC files as they describe themselves.
+
+By itself it makes no table from such a file unless the job names the columns, puts values into columns by their place
+instead of their name, and needs libraries for Avro and ORC that are not at hand.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+from bqemulator.api.dependencies import AppContext
+from bqemulator.domain.errors import InvalidQueryError
+from bqemulator.jobs import executor
+from bqemulator.jobs.avro_reader import read_avro_to_arrow
+from pyarrow import orc, parquet
+
+from run.local.bigquery_rows import insert_by_name
+
+Reader = Callable[[str], pa.Table]
+_UTC = pa.timestamp("us", tz="UTC")
+
+
+class Unreadable(Exception):
+    """A file that is not what its job says; the server ends the job with this message."""
+
+
+def install() -> None:
+    """Put our readers in the place of the server's."""
+    create = executor._maybe_create_load_destination  # noqa: SLF001  There is no public door to these two.
+    handlers = executor._LOAD_FORMAT_HANDLERS  # noqa: SLF001
+
+    def create_as_described(*, load_config: dict[str, Any], ctx: AppContext, **rest: Any) -> None:
+        create(load_config=_with_columns(load_config, ctx), ctx=ctx, **rest)
+
+    executor._maybe_create_load_destination = create_as_described  # noqa: SLF001
+    handlers |= {name: _loading(read) for name, read in _READERS.items()}
+
+
+def _with_columns(load: dict[str, Any], server: AppContext) -> dict[str, Any]:
+    read = _READERS.get(load.get("sourceFormat", "CSV").upper())
+    uris = load.get("sourceUris") or []
+    if read is None or not uris or (load.get("schema") or {}).get("fields"):
+        return load
+    path = executor._resolve_uri(uris[0], server)  # noqa: SLF001
+    columns = executor.build_response_schema(read(next(_files(path))).schema)
+    return {**load, "schema": {"fields": columns}}
+
+
+def _loading(read: Reader) -> Callable[[str, str, AppContext], None]:
+    def load(path: str, target: str, server: AppContext) -> None:
+        for file in _files(path):
+            insert_by_name(read(file), target, server)
+
+    return load
+
+
+def _files(path: str) -> Iterator[str]:
+    # `*` is the only wildcard of a URI: https://docs.cloud.google.com/bigquery/docs/batch-loading-data
+    if "*" not in path:
+        yield path
+        return
+    pattern = glob.escape(path).replace("[*]", "*")
+    found = sorted(glob.glob(pattern))  # noqa: PTH207  Path's own takes no absolute pattern.
+    if not found:
+        raise Unreadable(f"no file is named like {path}")
+    yield from found
+
+
+def _read_parquet(path: str) -> pa.Table:
+    file = parquet.ParquetFile(path)
+    instants = {column.path for column in file.schema if column.physical_type == "INT96"}
+    rows = file.read()
+    for index, column in enumerate(rows.schema):
+        if column.name in instants:  # BigQuery takes INT96 for a TIMESTAMP, Arrow for a time of no zone.
+            rows = rows.set_column(index, column.name, rows.column(index).cast(_UTC, safe=False))
+    return rows
+
+
+def _read_avro(path: str) -> pa.Table:
+    try:
+        return read_avro_to_arrow(path)
+    except InvalidQueryError as error:
+        raise Unreadable(error.message) from error
+
+
+_READERS: Mapping[str, Reader] = {"PARQUET": _read_parquet, "AVRO": _read_avro, "ORC": orc.read_table}
