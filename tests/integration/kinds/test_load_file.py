@@ -6,15 +6,14 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import orc
 
 from run.errors import PermanentFailure
 from run.kinds.kind import ObjectVersion, TakenFile
@@ -84,33 +83,11 @@ def test_text_outside_ascii_arrives_unchanged(room: Room) -> None:
     assert room.count("target", "batch_id = 'März–2024'") == len(words)
 
 
-def columns_of(fields: Iterable[pa.Field[Any]]) -> list[dict[str, Any]]:
-    """BigQuery's words for a Parquet file's columns; the local server does not read them from the file itself."""
-    return [
-        {"name": one.name, "type": "RECORD", "fields": columns_of(one.type)}
-        if pa.types.is_struct(one.type)
-        else {"name": one.name, "type": type_of(one.type)}
-        for one in fields
-    ]
-
-
-def type_of(kind: pa.DataType) -> str:
-    if pa.types.is_integer(kind):
-        return "INT64"
-    if pa.types.is_floating(kind):
-        return "FLOAT64"
-    if pa.types.is_boolean(kind):
-        return "BOOL"
-    if pa.types.is_timestamp(kind):
-        return "TIMESTAMP"
-    return "BYTES" if pa.types.is_binary(kind) else "STRING"
-
-
 @pytest.mark.parametrize("name", ["alltypes_tiny_pages.parquet", "nested_structs.rust.parquet"])
 def test_every_row_of_a_parquet_file_arrives(room: Room, name: str) -> None:
     file = pq.read_table(DATA / name)
     room.land("load", name, (DATA / name).read_bytes())
-    room.load({**TABLE, "schema": columns_of(file.schema)})
+    room.load(TABLE)
     assert room.count("target") == file.num_rows
 
 
@@ -118,22 +95,30 @@ def test_a_nested_value_of_a_parquet_file_can_be_asked_for(room: Room) -> None:
     name = "nested_structs.rust.parquet"
     file = pq.read_table(DATA / name)
     room.land("load", name, (DATA / name).read_bytes())
-    room.load({**TABLE, "schema": columns_of(file.schema)})
+    room.load(TABLE)
     (row,) = room.rows("SELECT roll_num.max AS most FROM {dataset}.target")
     assert row["most"] == file["roll_num"][0]["max"].as_py()
 
 
+def test_every_row_of_an_orc_file_arrives(room: Room) -> None:
+    rows = json.loads((DATA / "gapminder.json").read_text())
+    file = io.BytesIO()
+    orc.write_table(pa.Table.from_pylist(rows), file)
+    room.land("load", "gapminder.orc", file.getvalue())
+    assert room.load(TABLE).details["rows"] == len(rows)
+    (total,) = room.rows("SELECT SUM(pop) AS pop FROM {dataset}.target")
+    assert total["pop"] == sum(row["pop"] for row in rows)
+
+
 def test_every_record_of_an_avro_file_arrives(room: Room) -> None:
     rows = json.loads((DATA / "gapminder.json").read_text())
-    # The local server reads Avro files that hold a decimal.
     decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 3}
     fields = [{"name": "country", "type": "string"}, {"name": "life", "type": decimal}]
     file = io.BytesIO()
     records = [{"country": row["country"], "life": Decimal(str(row["life_expect"]))} for row in rows]
     fastavro.writer(file, {"type": "record", "name": "country", "fields": fields}, records)
     room.land("load", "gapminder.avro", file.getvalue())
-    columns = [{"name": "country", "type": "STRING"}, {"name": "life", "type": "NUMERIC"}]
-    assert room.load({**TABLE, "schema": columns}).details["rows"] == len(rows)
+    assert room.load(TABLE).details["rows"] == len(rows)
     (total,) = room.rows("SELECT SUM(life) AS life FROM {dataset}.target")
     assert total["life"] == sum(record["life"] for record in records)
 
