@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from run.clients.storage import Changed, StoredObject
 from run.errors import PassingFailure, PermanentFailure
-from run.kinds.identity import strict_template_problems
+from run.kinds.bigquery_names import strict_template_problems
 from run.kinds.kind import Finished, Kind, KindConfig, Moved, ObjectVersion, TakenFile, Work
 from run.workflows.scope import Scope
 from run.workflows.templates import NameType, TemplateError, Value, render

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from run.clients.bigquery import FinishedJob
 from run.errors import PermanentFailure
-from run.kinds.identity import TableName, filled, job_id, labels, table_name, table_problems
+from run.kinds.bigquery_names import TableName, filled, job_id, labels, table_name, table_problems
 from run.kinds.kind import Finished, Kind, KindConfig, Work
 from run.kinds.sql_text import parameter_names
 from run.workflows.companion_files import read_companion

@@ -11,7 +11,7 @@ from typing import Any
 
 from run.clients.bigquery import BigQuery, FinishedJob
 from run.errors import PassingFailure, PermanentFailure
-from run.kinds.identity import TableName, digest, filled, job_id, labels, literal, table_name
+from run.kinds.bigquery_names import TableName, digest, filled, job_id, labels, literal, table_name
 from run.kinds.kind import Finished, Kind, ObjectVersion, TakenFile, Work
 from run.kinds.load_options import (
     PARTITION_DIGITS,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from run.kinds.identity import strict_template_problems, table_problems
+from run.kinds.bigquery_names import strict_template_problems, table_problems
 from run.kinds.kind import KindConfig
 from run.workflows.scope import Scope
 
