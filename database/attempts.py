@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.sql.expression import TextClause, bindparam
+from sqlalchemy.sql.expression import bindparam
 
 from database.keys import TaskKey
-from database.statuses import CLAIM, RESET_AFTER_ATTEMPT, TAKE_OVER, Status, any_of
+from database.statuses import CLAIM, FAIL, RESET_AFTER_ATTEMPT, SUCCEED, TAKE_OVER, Status, any_of
+
+#: The lease of an attempt that its living worker has given back: long over, and told from one that ran out.
+HANDED_BACK = "CAST('epoch' AS timestamptz)"
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ _CLAIMED_SOURCE = """
 _CLAIMED_NAMES = """
     SELECT claimed.*, w.name AS workflow, t.name AS task, v.batch_template, v.has_files
       FROM claimed
-      JOIN workflow w ON w.workflow_id = claimed.workflow_id
-      JOIN task t ON t.task_id = claimed.task_id
+      JOIN workflow w ON w.workflow_id = :workflow_id
+      JOIN task t ON t.task_id = :task_id
       JOIN workflow_version v ON v.version_id = claimed.version_id
 """
 
@@ -67,22 +70,26 @@ _CLAIM = text(f"""
                publish_after = NULL, publishes = 0, changed_at = clock_timestamp()
         {_CLAIMED_SOURCE} AND bt.status IN {any_of(CLAIM.sources)}
         RETURNING {_CLAIMED_COLUMNS}
-    ), logged AS (
-        INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status, file_log_id)
-        SELECT c.workflow_id, c.batch_id, c.task_id, c.attempt, 'PROCESSING', CASE WHEN c.takes_file THEN (
-                   SELECT f.file_log_id FROM file_log f
-                    WHERE f.workflow_id = c.workflow_id AND f.batch_id = c.batch_id AND f.task_id = c.task_id
-                      AND f.decision = 'TAKEN'
-               ) END
-          FROM claimed c
     )
     {_CLAIMED_NAMES}
+""")
+
+# A statement of its own: a claim may have waited for a transaction that has just brought a newer file, and only the
+# statements after the wait see it.
+_OPEN_LOG = text("""
+    INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status, file_log_id)
+    VALUES (:workflow_id, :batch_id, :task_id, :attempt, 'PROCESSING', CASE WHEN :takes_file THEN (
+               SELECT f.file_log_id FROM file_log f
+                WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id AND f.task_id = :task_id
+                  AND f.decision = 'TAKEN'
+           ) END)
 """)
 
 _TAKE_OVER = text(f"""
     WITH claimed AS (
         UPDATE batch_task bt
-           SET token = CAST(:token AS uuid), takeovers = bt.takeovers + 1,
+           SET token = CAST(:token AS uuid),
+               takeovers = bt.takeovers + CASE WHEN bt.lease_until = {HANDED_BACK} THEN 0 ELSE 1 END,
                lease_until = clock_timestamp() + tv.lease_seconds * interval '1 second',
                changed_at = clock_timestamp()
         {_CLAIMED_SOURCE} AND bt.status IN {any_of(TAKE_OVER.sources)} AND bt.lease_until < clock_timestamp()
@@ -94,18 +101,20 @@ _TAKE_OVER = text(f"""
 
 def claim(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:
     """Open the next attempt of a NEW task of one of `kinds`; None when it is not NEW any more."""
-    return _claimed(tx, _CLAIM, key, token, kinds)
+    row = tx.execute(_CLAIM, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
+    if row is None:
+        return None
+    tx.execute(_OPEN_LOG, {**key.columns, "attempt": row.attempt, "takes_file": row.takes_file})
+    return _claimed(row, key, token)
 
 
 def take_over(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:
     """Go on with the open attempt of a worker whose lease has run out; None when there is no such attempt."""
-    return _claimed(tx, _TAKE_OVER, key, token, kinds)
+    row = tx.execute(_TAKE_OVER, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
+    return None if row is None else _claimed(row, key, token)
 
 
-def _claimed(tx: Connection, statement: TextClause, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:
-    row = tx.execute(statement, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
-    if row is None:
-        return None
+def _claimed(row: Row[Any], key: TaskKey, token: str) -> Claimed:
     return Claimed(
         key=key,
         token=token,
@@ -125,28 +134,32 @@ def _claimed(tx: Connection, statement: TextClause, key: TaskKey, token: str, ki
     )
 
 
-_RENEW = text("""
+# A row that somebody holds for long must not keep the other leases of this process from being renewed.
+_WAIT_BRIEFLY = text("SET LOCAL lock_timeout = '2s'")
+
+_RENEW = text(f"""
     UPDATE batch_task SET lease_until = clock_timestamp() + :lease_seconds * interval '1 second'
      WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id
-       AND status = 'PROCESSING' AND token = CAST(:token AS uuid)
+       AND status IN {any_of(TAKE_OVER.sources)} AND token = CAST(:token AS uuid)
 """)
 
 
 def renew_lease(tx: Connection, key: TaskKey, token: str, lease_seconds: int) -> bool:
     """Whether the attempt is still this token's; its lease then runs from now."""
+    tx.execute(_WAIT_BRIEFLY)
     result = tx.execute(_RENEW, {**key.columns, "token": token, "lease_seconds": lease_seconds})
     return bool(result.rowcount)
 
 
-_HAND_BACK = text("""
-    UPDATE batch_task SET lease_until = clock_timestamp(), takeovers = 0
+_HAND_BACK = text(f"""
+    UPDATE batch_task SET lease_until = {HANDED_BACK}
      WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id
-       AND status = 'PROCESSING' AND token = CAST(:token AS uuid)
+       AND status IN {any_of(TAKE_OVER.sources)} AND token = CAST(:token AS uuid)
 """)
 
 
 def hand_back(tx: Connection, key: TaskKey, token: str) -> None:
-    """Let somebody else go on with the attempt at once; its worker lives, so the takeover counts against nobody."""
+    """Let somebody else go on with the attempt at once; its worker lives, so the takeover counts as no death."""
     tx.execute(_HAND_BACK, {**key.columns, "token": token})
 
 
@@ -156,7 +169,8 @@ _FINISH = text(f"""
            SET status = CASE WHEN reset THEN '{RESET_AFTER_ATTEMPT.target}' ELSE :status END, reset = false,
                token = NULL, lease_until = NULL, changed_at = clock_timestamp()
          WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id
-           AND status = 'PROCESSING' AND token = CAST(:token AS uuid)
+           AND status IN {any_of(SUCCEED.sources)} AND status IN {any_of(FAIL.sources)}
+           AND token = CAST(:token AS uuid)
         RETURNING workflow_id, batch_id, task_id, attempt, status
     ), closed AS (
         UPDATE task_log l

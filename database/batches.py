@@ -132,6 +132,8 @@ def find_batch_by_trigger(tx: Connection, workflow_id: int, trigger_key: str) ->
 class TaskState:
     """Where a batch task stands, for the answer to a message that found nothing to do."""
 
+    workflow: str
+    task: str
     status: Status
     attempt: int
     kind: str
@@ -140,7 +142,7 @@ class TaskState:
 
 
 _TASK_STATE = text("""
-    SELECT bt.status, bt.attempt, tv.kind, bt.awaits_file,
+    SELECT w.name AS workflow, own.name AS task, bt.status, bt.attempt, tv.kind, bt.awaits_file,
            ARRAY(SELECT t.name FROM task_dependency d
                    JOIN task t ON t.task_id = d.parent_id
                    JOIN batch_task p ON p.workflow_id = b.workflow_id AND p.batch_id = b.batch_id
@@ -149,6 +151,8 @@ _TASK_STATE = text("""
                     AND p.status IN ('WAITING', 'NEW', 'PROCESSING')
                   ORDER BY p.position) AS open_parents
       FROM batch_task bt
+      JOIN workflow w ON w.workflow_id = bt.workflow_id
+      JOIN task own ON own.task_id = bt.task_id
       JOIN task_batch b ON b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
@@ -160,4 +164,12 @@ def task_state(tx: Connection, key: TaskKey) -> TaskState | None:
     row = tx.execute(_TASK_STATE, key.columns).one_or_none()
     if row is None:
         return None
-    return TaskState(Status(row.status), row.attempt, row.kind, row.awaits_file, tuple(row.open_parents))
+    return TaskState(
+        workflow=row.workflow,
+        task=row.task,
+        status=Status(row.status),
+        attempt=row.attempt,
+        kind=row.kind,
+        awaits_file=row.awaits_file,
+        open_parents=tuple(row.open_parents),
+    )

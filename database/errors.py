@@ -15,5 +15,5 @@ class Missing(DatabaseError):
     """A row that a person or a message named does not exist; the message says which."""
 
 
-class Conflict(DatabaseError):
-    """What was asked contradicts what is stored; the message says both sides."""
+class StatementRefused(DatabaseError):
+    """The database refuses a statement; the message names the constraint or the SQLSTATE, and no values."""

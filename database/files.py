@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -43,6 +43,8 @@ class LoggedFile:
     place_object: str
     place_generation: int
     groups: Mapping[str, Any]
+    #: Other tasks that took the same generation and may be reading it now, e.g. "copies.load 2024-03".
+    read_by: tuple[str, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -129,18 +131,33 @@ def awaiting_batch(tx: Connection, key: TaskKey) -> AwaitingBatch:
     return AwaitingBatch(BatchStatus(row.status), row.version, row.file)
 
 
-_LOGGED_FILE = """
-    SELECT f.file_log_id, t.name AS task, f.bucket, f.object, f.generation,
-           COALESCE(f.place_bucket, f.bucket), COALESCE(f.place_object, f.object),
-           COALESCE(f.place_generation, f.generation), f.groups
+_LOGGED_COLUMNS = """
+    f.file_log_id, t.name AS task, f.bucket, f.object, f.generation,
+    COALESCE(f.place_bucket, f.bucket), COALESCE(f.place_object, f.object),
+    COALESCE(f.place_generation, f.generation), f.groups
+"""
+
+_LOGGED_SOURCE = """
       FROM file_log f JOIN task t ON t.task_id = f.task_id
      WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id
 """
 
-_TAKEN = text(f"{_LOGGED_FILE} AND f.decision = 'TAKEN'")
+_TAKEN = text(f"SELECT {_LOGGED_COLUMNS} {_LOGGED_SOURCE} AND f.decision = 'TAKEN'")
 
 _OF_ATTEMPT = text(f"""
-    {_LOGGED_FILE} AND (
+    SELECT {_LOGGED_COLUMNS}, ARRAY(
+               SELECT w.name || '.' || rt.name || ' ' || r.batch_id
+                 FROM file_log r
+                 JOIN batch_task b
+                   ON b.workflow_id = r.workflow_id AND b.batch_id = r.batch_id AND b.task_id = r.task_id
+                 JOIN workflow w ON w.workflow_id = r.workflow_id
+                 JOIN task rt ON rt.task_id = r.task_id
+                WHERE r.bucket = f.bucket AND r.object = f.object AND r.generation = f.generation
+                  AND r.decision = 'TAKEN' AND r.file_log_id <> f.file_log_id
+                  AND b.status IN ('NEW', 'PROCESSING')
+                ORDER BY r.file_log_id
+           )
+    {_LOGGED_SOURCE} AND (
         (f.decision = 'TAKEN' AND f.task_id <> :task_id)
         OR f.file_log_id = (
             SELECT l.file_log_id FROM task_log l
@@ -159,8 +176,23 @@ def taken_files(tx: Connection, batch: BatchKey) -> dict[str, LoggedFile]:
 
 def files_of_attempt(tx: Connection, key: TaskKey, attempt: int) -> dict[str, LoggedFile]:
     """The files that an attempt may read: the task's own as the attempt began, the other tasks' as they are now."""
-    files = (LoggedFile(*row) for row in tx.execute(_OF_ATTEMPT, {**key.columns, "attempt": attempt}))
-    return {file.task: file for file in files}
+    found = {}
+    for row in tx.execute(_OF_ATTEMPT, {**key.columns, "attempt": attempt}):
+        file = replace(LoggedFile(*row[:-1]), read_by=tuple(row[-1]))
+        found[file.task] = file
+    return found
+
+
+_NEWEST_TAKEN = text("""
+    SELECT max(generation) FROM file_log
+     WHERE bucket = :bucket AND object = :object AND task_id = :task_id AND decision = 'TAKEN'
+""")
+
+
+def newest_taken(tx: Connection, arrival: Arrival, task_id: int) -> int | None:
+    """The newest generation of this object that the task has taken, in whatever batch."""
+    newest: int | None = tx.execute(_NEWEST_TAKEN, {**vars(arrival), "task_id": task_id}).scalar_one()
+    return newest
 
 
 _SUPERSEDE = text("""
@@ -175,14 +207,26 @@ def supersede(tx: Connection, file_log_id: int, reason: str) -> None:
 
 
 _MOVE = text("""
-    UPDATE file_log SET place_bucket = :bucket, place_object = :object, place_generation = :generation
-     WHERE file_log_id = :file_log_id
+    WITH same AS (
+        SELECT f.file_log_id FROM file_log f, file_log moved
+         WHERE moved.file_log_id = :file_log_id
+           AND f.bucket = moved.bucket AND f.object = moved.object AND f.generation = moved.generation
+           AND f.task_id IS NOT NULL
+         ORDER BY f.file_log_id FOR NO KEY UPDATE OF f
+    )
+    UPDATE file_log f
+       SET place_bucket = :place_bucket, place_object = :place_object, place_generation = :place_generation
+      FROM same WHERE f.file_log_id = same.file_log_id
 """)
 
 
 def store_place(tx: Connection, file_log_id: int, bucket: str, name: str, generation: int) -> None:
-    """Remember where a file has gone; every later attempt reads it there."""
-    tx.execute(_MOVE, {"file_log_id": file_log_id, "bucket": bucket, "object": name, "generation": generation})
+    """Remember where a file has gone: every later attempt of every task that took it reads it there.
+
+    Rows of the file log are locked after all batch tasks and the batch.
+    """
+    given = {"place_bucket": bucket, "place_object": name, "place_generation": generation}
+    tx.execute(_MOVE, {"file_log_id": file_log_id, **given})
 
 
 _IS_OUR_PLACE = text("""

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from database.errors import DatabaseUnavailable
+from database.errors import DatabaseUnavailable, StatementRefused
 
 T = TypeVar("T")
 
@@ -25,8 +25,9 @@ RUN_AGAIN = frozenset({"40001", "40P01"})
 ATTEMPTS = 5
 
 #: SQLSTATE classes that speak of the server and not of the statement: connection exception,
-#: insufficient resources, operator intervention (PostgreSQL, appendix A).
-UNAVAILABLE_CLASSES = ("08", "53", "57")
+#: insufficient resources, operator intervention, system error; and single ones that do so too: lock_not_available,
+#: read_only_sql_transaction (after a failover), idle_in_transaction_session_timeout (PostgreSQL, appendix A).
+UNAVAILABLE_CLASSES = ("08", "53", "57", "58", "55P03", "25006", "25P03")
 
 SESSION_SETTINGS = {
     "timezone": "UTC",
@@ -35,6 +36,18 @@ SESSION_SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",
 }
 SESSION_OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())
+
+
+#: A server that has vanished without a word is given up after about a minute.
+CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "options": SESSION_OPTIONS,
+    "application_name": "cloud-accelerator",
+}
 
 
 class Database:
@@ -50,7 +63,9 @@ class Database:
             # A frozen instance loses its sockets; a pooled connection is asked before it is trusted.
             pool_pre_ping=True,
             isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 5, "options": SESSION_OPTIONS, "application_name": "cloud-accelerator"},
+            # The values of a statement that fails may be a message's body; errors are logged.
+            hide_parameters=True,
+            connect_args=CONNECTION,
         )
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -64,7 +79,8 @@ class Database:
                     return work(tx)
             except (DBAPIError, PoolTimeout) as error:
                 if _sqlstate(error) not in RUN_AGAIN or attempt == ATTEMPTS:
-                    raise _translated(error) from error
+                    # Not `from error`: the driver's text quotes values, and errors are logged with their causes.
+                    raise _translated(error) from None
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -81,11 +97,22 @@ def _sqlstate(error: Exception) -> str:
     return str(getattr(getattr(error, "orig", None), "pgcode", None) or "")
 
 
+def _first_line(error: Exception) -> str:
+    """What the driver says: it may name the server and the user, never the password or the values of a statement."""
+    said = str(getattr(error, "orig", None) or (error.args[0] if error.args else "")).strip()
+    return said.splitlines()[0].strip() if said else type(error).__name__
+
+
 def _translated(error: Exception) -> Exception:
     sqlstate = _sqlstate(error)
     lost = isinstance(error, PoolTimeout) or getattr(error, "connection_invalidated", False)
     no_code = not sqlstate and isinstance(error, OperationalError | InterfaceError)
     if lost or no_code or sqlstate.startswith(UNAVAILABLE_CLASSES) or sqlstate in RUN_AGAIN:
-        # The driver's text may name the host but never the password; the statement's values stay out.
-        return DatabaseUnavailable(f"the database does not answer: {type(error).__name__}")
-    return error
+        return DatabaseUnavailable(f"the database does not answer: {_first_line(error)}")
+    constraint = getattr(getattr(getattr(error, "orig", None), "diag", None), "constraint_name", None)
+    return StatementRefused(f"{constraint or 'SQLSTATE ' + sqlstate} refuses: {_statement(error)}")
+
+
+def _statement(error: Exception) -> str:
+    """The beginning of a statement of ours, which holds no values."""
+    return " ".join(str(getattr(error, "statement", None) or "").split())[:200]

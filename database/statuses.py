@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    #: Waits for its parents, a file, or room; the row's reason says which.
+    #: Waits for its parents or its file.
     WAITING = "WAITING"
     #: May be claimed; the row itself is the message to publish.
     NEW = "NEW"

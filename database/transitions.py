@@ -1,4 +1,4 @@
-"""The statements that move tasks which nobody works on, and the batch: released, skipped, reset, ended, opened again.
+"""The statements that move tasks from outside their attempts, and the batch: release, skip, reset, end, reopen.
 
 The caller has locked the tasks. The batch row is always locked last.
 """
@@ -92,10 +92,11 @@ _END_BATCH = text(f"""
                   AND t.status = 'ERROR' AND NOT tv.allow_failure
            ) THEN 'ERROR' ELSE 'SUCCESS' END
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND b.status IN {any_of(END.sources)}
-       AND NOT EXISTS (
-           SELECT FROM batch_task t
+       AND (
+           SELECT t.task_id FROM batch_task t
             WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.status IN {any_of(OPEN)}
-       )
+            LIMIT 1
+       ) IS NULL
     RETURNING status
 """)
 
@@ -113,5 +114,9 @@ def end_batch_if_done(tx: Connection, batch: BatchKey) -> str | None:
 
 
 def reopen_batch(tx: Connection, batch: BatchKey) -> None:
-    """Lock the batch, and open it again if it had ended; call it after the last task is locked."""
+    """Lock the batch, and open it again if it had ended; call it after the last task is locked.
+
+    The lock is a statement of its own: an end that is being committed at this moment is waited for, and then seen.
+    """
+    tx.execute(_LOCK_BATCH, batch.columns)
     tx.execute(_REOPEN_BATCH, batch.columns)

@@ -14,7 +14,8 @@ from database.sessions import Database
 from run.clients import Clients
 from run.clients.pubsub import PubSubPublisher
 from run.engine.life import TaskLife
-from run.handlers.file import FileHandler
+from run.errors import TaskFailure, Unavailable
+from run.handlers.file import FileHandler, FindMetadata
 from run.handlers.inbox import keep
 from run.handlers.sweep import SweepHandler
 from run.handlers.task import TaskHandler
@@ -110,9 +111,12 @@ def _choose_publisher(settings: Settings) -> Publisher:
     return PubSubPublisher(settings)
 
 
-def _metadata_finder(clients: Clients) -> Any:
+def _metadata_finder(clients: Clients) -> FindMetadata:
     def find_metadata(bucket: str, name: str, generation: int) -> Mapping[str, str] | None:
-        found = clients.storage.find(bucket, name)
+        try:
+            found = clients.storage.find(bucket, name)
+        except TaskFailure as failure:
+            raise Unavailable(str(failure)) from failure
         return found.metadata if found is not None and found.generation == generation else None
 
     return find_metadata

@@ -21,14 +21,17 @@ from database.statuses import FileDecision
 
 
 class FileLog(Row):
-    """One row per (bucket, object, generation, task): which files came, and what became of them."""
+    """One row per (bucket, object, generation, event, task): which files came, and what became of them."""
 
     __tablename__ = "file_log"
     __table_args__ = (
         UniqueConstraint("bucket", "object", "generation", "task_id", "event_type", postgresql_nulls_not_distinct=True),
         ForeignKeyConstraint(["workflow_id", "batch_id"], ["task_batch.workflow_id", "task_batch.batch_id"]),
         CheckConstraint(one_of("decision", FileDecision), name="decision"),
-        CheckConstraint("decision <> 'TAKEN' OR (task_id IS NOT NULL AND batch_id IS NOT NULL)", name="taken"),
+        CheckConstraint(
+            "decision <> 'TAKEN' OR (workflow_id IS NOT NULL AND batch_id IS NOT NULL AND task_id IS NOT NULL)",
+            name="taken",
+        ),
         CheckConstraint("decision = 'TAKEN' OR reason IS NOT NULL", name="reason"),
         CheckConstraint("generation >= 0", name="generation"),
         CheckConstraint("(place_bucket IS NULL) = (place_object IS NULL)", name="place"),
@@ -48,6 +51,7 @@ class FileLog(Row):
             postgresql_where=text("place_bucket IS NOT NULL"),
         ),
         Index("ix_file_log_received_at", "received_at"),
+        Index("ix_file_log_batch", "workflow_id", "batch_id"),
     )
 
     file_log_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)

@@ -36,7 +36,11 @@ class WorkflowVersion(Row):
     """What was applied, for ever; batches keep theirs."""
 
     __tablename__ = "workflow_version"
-    __table_args__ = (UniqueConstraint("workflow_id", "version"), CheckConstraint("version >= 1", name="version"))
+    __table_args__ = (
+        UniqueConstraint("workflow_id", "version"),
+        UniqueConstraint("version_id", "workflow_id"),
+        CheckConstraint("version >= 1", name="version"),
+    )
 
     version_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"))
@@ -54,7 +58,7 @@ class Task(Row):
     """One step of a workflow; its id belongs to (workflow, name) and is the same in every version."""
 
     __tablename__ = "task"
-    __table_args__ = (UniqueConstraint("workflow_id", "name"),)
+    __table_args__ = (UniqueConstraint("workflow_id", "name"), UniqueConstraint("workflow_id", "task_id"))
 
     task_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"))

@@ -30,12 +30,15 @@ class TaskBatch(Row):
         CheckConstraint("(status = 'PROCESSING') = (ended_at IS NULL)", name="ended_at"),
         CheckConstraint("batch_id <> ''", name="batch_id"),
         UniqueConstraint("workflow_id", "trigger_key"),
+        ForeignKeyConstraint(
+            ["version_id", "workflow_id"], ["workflow_version.version_id", "workflow_version.workflow_id"]
+        ),
         Index("ix_task_batch_created_at", "created_at"),
     )
 
     workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"), primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
-    version_id: Mapped[int] = mapped_column(ForeignKey("workflow_version.version_id"))
+    version_id: Mapped[int]
     #: Tells this batch from one of the same name in another database: what it starts outside is known by this.
     uid: Mapped[str] = mapped_column(UUID(as_uuid=False), server_default=func.gen_random_uuid())
     status: Mapped[str] = mapped_column(server_default=BatchStatus.PROCESSING)
@@ -71,10 +74,16 @@ class BatchTask(Row):
         CheckConstraint("status <> 'PROCESSING' OR attempt >= 1", name="attempt"),
         CheckConstraint("attempt >= 0 AND takeovers >= 0 AND publishes >= 0", name="counts"),
         CheckConstraint("NOT reset OR status = 'PROCESSING'", name="reset"),
+        CheckConstraint("NOT (status = 'NEW' AND awaits_file)", name="awaits_file"),
+        CheckConstraint(
+            "(skip_cause IS NOT DISTINCT FROM 'upstream_failed') = (skipped_because_of IS NOT NULL)", name="culprit"
+        ),
+        ForeignKeyConstraint(["workflow_id", "task_id"], ["task.workflow_id", "task.task_id"]),
         Index(
             "ix_batch_task_open",
             "workflow_id",
             "batch_id",
+            "task_id",
             postgresql_where=text("status IN ('WAITING', 'NEW', 'PROCESSING')"),
         ),
         Index("ix_batch_task_to_publish", "publish_after", postgresql_where=text("status = 'NEW'")),
@@ -83,7 +92,7 @@ class BatchTask(Row):
 
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
-    task_id: Mapped[int] = mapped_column(ForeignKey("task.task_id"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
     position: Mapped[int]
     status: Mapped[str]
     #: The attempt that is open, or the last one; 0 before the first claim.
@@ -117,6 +126,14 @@ class TaskLog(Row):
         CheckConstraint("(status = 'PROCESSING') = (ended_at IS NULL)", name="ended_at"),
         CheckConstraint("(status = 'ERROR') = (error IS NOT NULL)", name="error"),
         CheckConstraint("attempt >= 1", name="attempt"),
+        Index(
+            "uq_task_log_open",
+            "workflow_id",
+            "batch_id",
+            "task_id",
+            unique=True,
+            postgresql_where=text("status = 'PROCESSING'"),
+        ),
     )
 
     workflow_id: Mapped[int] = mapped_column(primary_key=True)

@@ -36,7 +36,6 @@ class Row(DeclarativeBase):
         int: BigInteger,
         datetime: TIMESTAMP(timezone=True),
         dict[str, Any]: JSONB,
-        list[str]: JSONB,
     }
 
 

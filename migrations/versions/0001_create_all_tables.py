@@ -90,6 +90,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["workflow_id"], ["workflow.workflow_id"], name=op.f("fk_task_workflow_id")),
         sa.PrimaryKeyConstraint("task_id", name=op.f("pk_task")),
         sa.UniqueConstraint("workflow_id", "name", name=op.f("uq_task_workflow_id_name")),
+        sa.UniqueConstraint("workflow_id", "task_id", name=op.f("uq_task_workflow_id_task_id")),
     )
     op.create_table(
         "workflow_version",
@@ -112,6 +113,7 @@ def upgrade() -> None:
             ["workflow_id"], ["workflow.workflow_id"], name=op.f("fk_workflow_version_workflow_id")
         ),
         sa.PrimaryKeyConstraint("version_id", name=op.f("pk_workflow_version")),
+        sa.UniqueConstraint("version_id", "workflow_id", name=op.f("uq_workflow_version_version_id_workflow_id")),
         sa.UniqueConstraint("workflow_id", "version", name=op.f("uq_workflow_version_workflow_id_version")),
     )
     op.create_table(
@@ -135,7 +137,11 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "status IN ('PROCESSING', 'SUCCESS', 'ERROR', 'CANCELLED')", name=op.f("ck_task_batch_status")
         ),
-        sa.ForeignKeyConstraint(["version_id"], ["workflow_version.version_id"], name=op.f("fk_task_batch_version_id")),
+        sa.ForeignKeyConstraint(
+            ["version_id", "workflow_id"],
+            ["workflow_version.version_id", "workflow_version.workflow_id"],
+            name=op.f("fk_task_batch_version_id_workflow_id"),
+        ),
         sa.ForeignKeyConstraint(["workflow_id"], ["workflow.workflow_id"], name=op.f("fk_task_batch_workflow_id")),
         sa.PrimaryKeyConstraint("workflow_id", "batch_id", name=op.f("pk_task_batch")),
         sa.UniqueConstraint("workflow_id", "trigger_key", name=op.f("uq_task_batch_workflow_id_trigger_key")),
@@ -196,12 +202,17 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
+        sa.CheckConstraint(
+            "(skip_cause IS NOT DISTINCT FROM 'upstream_failed') = (skipped_because_of IS NOT NULL)",
+            name=op.f("ck_batch_task_culprit"),
+        ),
         sa.CheckConstraint("(status = 'NEW') = (publish_after IS NOT NULL)", name=op.f("ck_batch_task_publish_after")),
         sa.CheckConstraint(
             "(status = 'PROCESSING') = (lease_until IS NOT NULL)", name=op.f("ck_batch_task_lease_until")
         ),
         sa.CheckConstraint("(status = 'PROCESSING') = (token IS NOT NULL)", name=op.f("ck_batch_task_token")),
         sa.CheckConstraint("(status = 'SKIPPED') = (skip_cause IS NOT NULL)", name=op.f("ck_batch_task_skipped")),
+        sa.CheckConstraint("NOT (status = 'NEW' AND awaits_file)", name=op.f("ck_batch_task_awaits_file")),
         sa.CheckConstraint("NOT reset OR status = 'PROCESSING'", name=op.f("ck_batch_task_reset")),
         sa.CheckConstraint(
             "skip_cause IS NULL OR skip_cause IN ('upstream_failed', 'rule', 'branch', 'raised', 'marked', 'disabled')",
@@ -216,11 +227,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["skipped_because_of"], ["task.task_id"], name=op.f("fk_batch_task_skipped_because_of")
         ),
-        sa.ForeignKeyConstraint(["task_id"], ["task.task_id"], name=op.f("fk_batch_task_task_id")),
         sa.ForeignKeyConstraint(
             ["workflow_id", "batch_id"],
             ["task_batch.workflow_id", "task_batch.batch_id"],
             name=op.f("fk_batch_task_workflow_id_batch_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["workflow_id", "task_id"],
+            ["task.workflow_id", "task.task_id"],
+            name=op.f("fk_batch_task_workflow_id_task_id"),
         ),
         sa.PrimaryKeyConstraint("workflow_id", "batch_id", "task_id", name=op.f("pk_batch_task")),
     )
@@ -234,7 +249,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_batch_task_open",
         "batch_task",
-        ["workflow_id", "batch_id"],
+        ["workflow_id", "batch_id", "task_id"],
         unique=False,
         postgresql_where=sa.text("status IN ('WAITING', 'NEW', 'PROCESSING')"),
     )
@@ -272,7 +287,8 @@ def upgrade() -> None:
         sa.Column("place_object", sa.Text(), nullable=True),
         sa.Column("place_generation", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
-            "decision <> 'TAKEN' OR (task_id IS NOT NULL AND batch_id IS NOT NULL)", name=op.f("ck_file_log_taken")
+            "decision <> 'TAKEN' OR (workflow_id IS NOT NULL AND batch_id IS NOT NULL AND task_id IS NOT NULL)",
+            name=op.f("ck_file_log_taken"),
         ),
         sa.CheckConstraint("decision = 'TAKEN' OR reason IS NOT NULL", name=op.f("ck_file_log_reason")),
         sa.CheckConstraint(
@@ -300,6 +316,7 @@ def upgrade() -> None:
             postgresql_nulls_not_distinct=True,
         ),
     )
+    op.create_index("ix_file_log_batch", "file_log", ["workflow_id", "batch_id"], unique=False)
     op.create_index(
         "ix_file_log_place",
         "file_log",
@@ -371,16 +388,25 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("workflow_id", "batch_id", "task_id", "attempt", name=op.f("pk_task_log")),
     )
+    op.create_index(
+        "uq_task_log_open",
+        "task_log",
+        ["workflow_id", "batch_id", "task_id"],
+        unique=True,
+        postgresql_where=sa.text("status = 'PROCESSING'"),
+    )
 
 
 def downgrade() -> None:
 
+    op.drop_index("uq_task_log_open", table_name="task_log", postgresql_where=sa.text("status = 'PROCESSING'"))
     op.drop_table("task_log")
     op.drop_index("ix_task_dependency_child", table_name="task_dependency")
     op.drop_table("task_dependency")
     op.drop_index("uq_file_log_taken", table_name="file_log", postgresql_where=sa.text("decision = 'TAKEN'"))
     op.drop_index("ix_file_log_received_at", table_name="file_log")
     op.drop_index("ix_file_log_place", table_name="file_log", postgresql_where=sa.text("place_bucket IS NOT NULL"))
+    op.drop_index("ix_file_log_batch", table_name="file_log")
     op.drop_table("file_log")
     op.drop_index("ix_batch_task_to_publish", table_name="batch_task", postgresql_where=sa.text("status = 'NEW'"))
     op.drop_index(

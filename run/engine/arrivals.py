@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import assert_never
 
 from database.dependencies import lock_tasks
@@ -14,6 +15,7 @@ from database.files import (
     WantedBy,
     awaiting_batch,
     is_decided,
+    newest_taken,
     record_file,
     supersede,
     taken_files,
@@ -26,6 +28,7 @@ from database.workflows import FileTask
 from run.engine.batch_identity import join_batch_of_values
 from run.engine.dependency_checker import check_task, reset_with_descendants
 from run.engine.stored_values import to_json
+from run.workflows.batch_identity import BatchTemplate
 from run.workflows.definition import FileTrigger
 from run.workflows.templates import Value
 
@@ -47,26 +50,37 @@ class Decided:
     """What became of a file for one task: the tasks to publish once it is committed, or why it was rejected."""
 
     decision: FileDecision
-    batch_id: str
+    batch_id: str | None
     released: tuple[int, ...] = ()
     reason: str | None = None
 
 
-def take_file(tx: Transaction, arrival: Arrival, wanted: Wanted) -> Decided:
+ANNOUNCED_BEFORE = Decided(FileDecision.TAKEN, None, reason="it was announced before")
+
+
+def take_file(tx: Transaction, arrival: Arrival, wanted: Wanted, day: date | None = None) -> Decided:
     """Give a file to the task that wants it, in the batch that its name says; the same file again changes nothing.
 
-    Raises Rejected when its name cannot name a batch.
+    `day` is the UTC day of the file's arrival, the database's unless given. Raises Rejected when its name cannot name a
+    batch.
     """
-    current = wanted.file_task.current
-    trigger_key = f"{arrival.uri}#{arrival.generation}"
-    joined = join_batch_of_values(tx, current, wanted.groups, trigger_key)
-    key = TaskKey(joined.key.workflow_id, joined.key.batch_id, wanted.file_task.task_id)
-    # Two files for one task, or one file announced twice, are decided one after the other.
-    lock_tasks(tx, joined.key, [key.task_id])
-    if is_decided(tx, arrival, key.task_id):
-        return Decided(FileDecision.TAKEN, key.batch_id, reason="it was announced before")
+    current, task_id = wanted.file_task.current, wanted.file_task.task_id
+    # Asked before a batch is opened: the day or the workflow's template may have changed since it was announced first.
+    if is_decided(tx, arrival, task_id):
+        return ANNOUNCED_BEFORE
+    out_of_date = _judge_for_fresh_batch(tx, arrival, wanted)
+    if out_of_date is not None:
+        decision, reason = out_of_date
+        record_file(tx, arrival, decision, reason, WantedBy(current.workflow_id, None, task_id, to_json(wanted.groups)))
+        return Decided(decision, None, reason=reason)
+    joined = join_batch_of_values(tx, current, wanted.groups, f"{arrival.uri}#{arrival.generation}", day)
+    key = TaskKey(joined.key.workflow_id, joined.key.batch_id, task_id)
+    # Two files for one task, or one file announced twice at once, are decided one after the other.
+    lock_tasks(tx, joined.key, [task_id])
+    if is_decided(tx, arrival, task_id):
+        return ANNOUNCED_BEFORE
     decided = _decide(tx, arrival, wanted, key)
-    return Decided(decided.decision, key.batch_id, (*joined.released, *decided.released), decided.reason)
+    return replace(decided, released=(*joined.released, *decided.released))
 
 
 def _decide(tx: Transaction, arrival: Arrival, wanted: Wanted, key: TaskKey) -> Decided:
@@ -74,15 +88,31 @@ def _decide(tx: Transaction, arrival: Arrival, wanted: Wanted, key: TaskKey) -> 
     batch = awaiting_batch(tx, key)
     now = taken_files(tx, key.batch).get(wanted.file_task.task)
     decision, reason = _judge(arrival, batch, now, key, wanted)
+    released = _start(tx, key, now) if decision is FileDecision.TAKEN else ()
+    # Rows of the file log come after the tasks and the batch, in every transaction.
     if decision is FileDecision.TAKEN and now is not None:
         supersede(tx, now.file_log_id, f"generation {arrival.generation} took its place")
     record_file(tx, arrival, decision, reason, wanted_by)
-    if decision is not FileDecision.TAKEN:
-        return Decided(decision, key.batch_id, reason=reason)
+    return Decided(decision, key.batch_id, released, reason)
+
+
+def _start(tx: Transaction, key: TaskKey, now: LoggedFile | None) -> tuple[int, ...]:
     if now is not None:
-        return Decided(decision, key.batch_id, reset_with_descendants(tx, key).released)
+        return reset_with_descendants(tx, key).released
     stop_awaiting_file(tx, key)
-    return Decided(decision, key.batch_id, check_task(tx, key).released)
+    return check_task(tx, key).released
+
+
+def _judge_for_fresh_batch(tx: Transaction, arrival: Arrival, wanted: Wanted) -> tuple[FileDecision, str | None] | None:
+    # Where every trigger opens its own batch, generations of one object do not meet in one; they are compared here.
+    if not BatchTemplate(wanted.file_task.current.batch_template).is_fresh:
+        return None
+    newest = newest_taken(tx, arrival, wanted.file_task.task_id)
+    if newest is None:
+        return None
+    trigger = FileTrigger.model_validate(wanted.file_task.file)
+    judged = _judge_generation(arrival, newest, trigger, f"workflow {wanted.file_task.current.workflow}")
+    return None if judged[0] is FileDecision.TAKEN else judged
 
 
 def _judge(
@@ -99,19 +129,17 @@ def _judge(
             f"{wanted.words} has {now.uri} in batch {key.batch_id}; {arrival.uri} is a second object for the same task"
         )
     if now is not None:
-        return _judge_generation(arrival, now, FileTrigger.model_validate(batch.file), where)
+        return _judge_generation(arrival, now.generation, FileTrigger.model_validate(batch.file), where)
     return FileDecision.TAKEN, None
 
 
-def _judge_generation(
-    arrival: Arrival, now: LoggedFile, trigger: FileTrigger, where: str
-) -> tuple[FileDecision, str | None]:
-    if arrival.generation < now.generation:
-        return FileDecision.SUPERSEDED, f"{where} has generation {now.generation}, which is newer"
+def _judge_generation(arrival: Arrival, now: int, trigger: FileTrigger, where: str) -> tuple[FileDecision, str | None]:
+    if arrival.generation < now:
+        return FileDecision.SUPERSEDED, f"{where} has generation {now}, which is newer"
     match trigger.on_new_generation:
         case "rerun":
             return FileDecision.TAKEN, None
         case "ignore":
-            return FileDecision.IGNORED, f"{where} keeps generation {now.generation}: on_new_generation is ignore"
+            return FileDecision.IGNORED, f"{where} keeps generation {now}: on_new_generation is ignore"
         case _:
             assert_never(trigger.on_new_generation)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from database.batches import (
@@ -11,7 +12,6 @@ from database.batches import (
     create_tasks,
     disabled_roots,
     find_batch,
-    find_batch_by_trigger,
     next_number,
     today,
 )
@@ -37,25 +37,33 @@ class Joined:
 
 
 def join_batch_of_values(
-    tx: Transaction, current: CurrentVersion, values: Mapping[str, Value], trigger_key: str
+    tx: Transaction, current: CurrentVersion, values: Mapping[str, Value], trigger_key: str, day: date | None = None
 ) -> Joined:
     """Open or join the batch that these values name; a fresh one is opened once for each `trigger_key`.
 
-    Raises Rejected when the values cannot name a batch of this workflow.
+    `day` is the UTC day of the trigger, the database's unless given. Raises Rejected when the values cannot name a
+    batch of this workflow.
     """
     template = BatchTemplate(current.batch_template)
-    known = find_batch_by_trigger(tx, current.workflow_id, trigger_key) if template.is_fresh else None
-    if known is not None:
-        return Joined(BatchKey(current.workflow_id, known), created=False)
-    named = {"today": today(tx), **values}
-    if not template.is_fresh:
-        return _join(tx, current, _rendered(template, named), current.params, None)
+    named = {"today": day or today(tx), **values}
+    if template.is_fresh:
+        return _join_fresh(tx, current, template, named, trigger_key)
+    return _join(tx, current, _rendered(template, named), current.params, None)
+
+
+def _join_fresh(
+    tx: Transaction, current: CurrentVersion, template: BatchTemplate, named: Mapping[str, Value], trigger_key: str
+) -> Joined:
     stem = _rendered(template, {**named, "number": NO_NUMBER})
-    number = next_number(tx, current.workflow_id, stem, trigger_key)
-    if isinstance(number, str):
-        return Joined(BatchKey(current.workflow_id, number), created=False)
-    batch_id = _rendered(template, {**named, "number": f"{number:03d}"})
-    return _join(tx, current, batch_id, current.params, trigger_key)
+    while True:
+        number = next_number(tx, current.workflow_id, stem, trigger_key)
+        if isinstance(number, str):
+            return Joined(BatchKey(current.workflow_id, number), created=False)
+        batch_id = _rendered(template, {**named, "number": f"{number:03d}"})
+        joined = _join(tx, current, batch_id, current.params, trigger_key)
+        # Somebody may have opened a batch of this very id by name: then this trigger's own is the next one.
+        if joined.created:
+            return joined
 
 
 def join_batch_by_id(tx: Transaction, current: CurrentVersion, batch_id: str, params: Mapping[str, Any]) -> Joined:
@@ -63,18 +71,23 @@ def join_batch_by_id(tx: Transaction, current: CurrentVersion, batch_id: str, pa
 
     Raises Rejected when the id is not one of this workflow's, or the batch was opened with other params.
     """
-    if BatchTemplate(current.batch_template).values_of(batch_id) is None:
-        raise Rejected(
-            f"{batch_id!r} is no batch id of workflow {current.workflow}: its ids are made from "
-            f"{current.batch_template!r}"
-        )
-    wanted = _params(current, params)
-    joined = _join(tx, current, batch_id, wanted, None)
-    _refuse_other_params(tx, current, joined, wanted)
-    return joined
+    key = BatchKey(current.workflow_id, batch_id)
+    if find_batch(tx, key) is None:
+        if BatchTemplate(current.batch_template).values_of(batch_id) is None:
+            raise Rejected(
+                f"{batch_id!r} is no batch id of workflow {current.workflow}: its ids are made from "
+                f"{current.batch_template!r}"
+            )
+        joined = _join(tx, current, batch_id, _params(current, params), None)
+        if joined.created:
+            return joined
+    _refuse_other_params(tx, current, key, params)
+    return Joined(key, created=False)
 
 
-def start_fresh_batch(tx: Transaction, current: CurrentVersion, params: Mapping[str, Any], trigger_key: str) -> Joined:
+def start_fresh_batch(
+    tx: Transaction, current: CurrentVersion, params: Mapping[str, Any], trigger_key: str, day: date | None = None
+) -> Joined:
     """Open a batch of its own for this trigger, or join the one that it has opened before.
 
     Raises Rejected when the workflow's batch ids say more than the day and a number.
@@ -85,10 +98,8 @@ def start_fresh_batch(tx: Transaction, current: CurrentVersion, params: Mapping[
         raise Rejected(
             f"workflow {current.workflow} needs a batch_id: its ids are made from {current.batch_template!r}"
         )
-    wanted = _params(current, params)
-    joined = join_batch_of_values(tx, CurrentVersion(**{**vars(current), "params": wanted}), {}, trigger_key)
-    _refuse_other_params(tx, current, joined, wanted)
-    return joined
+    wanted = replace(current, params=_params(current, params))
+    return join_batch_of_values(tx, wanted, {}, trigger_key, day)
 
 
 def _join(
@@ -111,12 +122,15 @@ def _params(current: CurrentVersion, given: Mapping[str, Any]) -> dict[str, Any]
     return {**current.params, **given}
 
 
-def _refuse_other_params(tx: Transaction, current: CurrentVersion, joined: Joined, wanted: Mapping[str, Any]) -> None:
-    batch = None if joined.created else find_batch(tx, joined.key)
-    if batch is not None and batch.params != wanted:
+def _refuse_other_params(tx: Transaction, current: CurrentVersion, key: BatchKey, given: Mapping[str, Any]) -> None:
+    batch = find_batch(tx, key)
+    stored = {} if batch is None else batch.params
+    # Only what is asked for is compared: a default that has changed since does not make a known batch another one.
+    other = sorted(name for name, value in given.items() if name not in stored or stored[name] != value)
+    if other:
         raise Rejected(
-            f"batch {joined.key.batch_id} of workflow {current.workflow} has other params: "
-            f"{dict(batch.params)!r}, not {dict(wanted)!r}"
+            f"batch {key.batch_id} of workflow {current.workflow} has other params: "
+            f"{other[0]} is {stored.get(other[0])!r}, not {given[other[0]]!r}"
         )
 
 

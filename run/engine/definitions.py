@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from database.workflows import NewTask, NewVersion
 from run.engine.trigger_rules import SUCCESS_MAY_SKIP
 from run.workflows.definition import TaskDefinition, WorkflowDefinition
@@ -9,7 +11,8 @@ from run.workflows.definition import TaskDefinition, WorkflowDefinition
 
 def new_version(definition: WorkflowDefinition) -> NewVersion:
     """The version that `store_version` stores for this definition."""
-    skippable = {parent for task in definition.tasks if _can_be_skipped_by_success(task) for parent in task.needs}
+    skips_on_success = _tasks_that_success_may_skip(definition.tasks)
+    skippable = {parent for task in definition.tasks if task.name in skips_on_success for parent in task.needs}
     return NewVersion(
         workflow=definition.name,
         batch_template=definition.batch,
@@ -20,8 +23,14 @@ def new_version(definition: WorkflowDefinition) -> NewVersion:
     )
 
 
-def _can_be_skipped_by_success(task: TaskDefinition) -> bool:
-    return task.disabled or task.rule in SUCCESS_MAY_SKIP
+def _tasks_that_success_may_skip(tasks: Sequence[TaskDefinition]) -> set[str]:
+    # A task can be skipped without any failure when it is disabled, when its rule asks for failures, or when a task
+    # above it can be; whichever of its parents ends last then skips it, and that may be a success.
+    found: set[str] = set()
+    for task in tasks:
+        if task.disabled or task.rule in SUCCESS_MAY_SKIP or found.intersection(task.needs):
+            found.add(task.name)
+    return found
 
 
 def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:

@@ -34,6 +34,8 @@ class Checked:
     """What a check has decided: the tasks to publish once it is committed, and the batch's outcome if it has ended."""
 
     released: tuple[int, ...] = ()
+    #: Children that were looked at and still wait.
+    still_waiting: tuple[int, ...] = ()
     batch_outcome: str | None = None
 
 
@@ -79,7 +81,9 @@ def _judge_and_settle(tx: Transaction, batch: BatchKey, locked: Sequence[Locked]
     settle(tx, batch, decisions)
     still_open = [task for task in locked if task.status not in TERMINAL and task.task_id not in decisions.skipped]
     outcome = None if still_open else end_batch_if_done(tx, batch)
-    return Checked(tuple(decisions.released), outcome)
+    settled = {*decisions.released, *decisions.skipped}
+    still_waiting = tuple(task.task_id for task in waiting if task.task_id not in settled)
+    return Checked(tuple(decisions.released), still_waiting, outcome)
 
 
 def _decide(tx: Transaction, batch: BatchKey, waiting: Sequence[Locked]) -> Decisions:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from database.attempts import Claimed, renew_lease
-from database.errors import DatabaseError
 from database.sessions import Database
 
 logger = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ class LeaseKeeper:
 
     def _start_thread(self) -> None:
         # Started with the first lease and not with the service, because gunicorn forks in between.
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._renew_for_ever, name="leases", daemon=True)
             self._thread.start()
 
@@ -62,18 +61,17 @@ class LeaseKeeper:
                 now = time.monotonic()
                 overdue = [held for held in self._held.values() if held.renew_at <= now]
             for held in overdue:
-                self._renew(held)
+                try:
+                    self._renew(held)
+                except Exception:  # one lease's trouble must not end the thread that renews them all
+                    logger.exception("could not renew a lease; trying again")
 
     def _renew(self, held: _Held) -> None:
         claimed = held.claimed
         held.renew_at = _next_renewal(claimed)
-        try:
-            still_ours = self._database.transact(
-                lambda tx: renew_lease(tx, claimed.key, claimed.token, claimed.lease_seconds)
-            )
-        except DatabaseError:
-            logger.warning("could not renew the lease of %s/%s; trying again", claimed.task, claimed.key.batch_id)
-            return
+        still_ours = self._database.transact(
+            lambda tx: renew_lease(tx, claimed.key, claimed.token, claimed.lease_seconds)
+        )
         if not still_ours:
             logger.warning("lost the attempt %s of %s/%s", claimed.attempt, claimed.task, claimed.key.batch_id)
             with self._changed:

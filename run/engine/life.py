@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 import uuid
@@ -12,15 +11,16 @@ from typing import Any
 
 from database.attempts import Claimed, claim, finish, hand_back, take_over
 from database.batches import task_state
-from database.files import files_of_attempt, store_place
+from database.files import LoggedFile, files_of_attempt, store_place
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import Status
 from run.engine.dependency_checker import Checked, check_and_trigger_children, check_with_descendants
 from run.engine.leases import LeaseKeeper
+from run.engine.stored_values import storable
 from run.engine.work import make_work
 from run.errors import Rejected, TaskFailure, Unavailable
-from run.kinds.kind import Finished, Kind, Moved
+from run.kinds.kind import Kind, Moved
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
 
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 MOST_TAKEOVERS = 3
 #: The longest error text that is kept, in characters; the end of a traceback says most.
 LONGEST_ERROR = 1_000_000
+#: Cloud Logging takes entries of 256 KiB (https://docs.cloud.google.com/logging/quotas); the whole is in the task log.
+LONGEST_LOGGED_ERROR = 10_000
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,25 @@ class TaskLife:
         checked = self._complete(claimed, outcome)
         self.publish(key.batch_id, checked.released)
 
-    def publish(self, batch_id: str, task_ids: Sequence[int]) -> None:
-        """Send the messages of tasks that are NEW; one that cannot be sent now is the sweep's to send."""
+    def publish(self, batch_id: str, task_ids: Sequence[int]) -> bool:
+        """Send the messages of tasks that are NEW; when it returns False, they are the sweep's to send."""
         if not task_ids:
-            return
+            return True
         try:
             self._publisher.publish([execute_message(task_id, batch_id) for task_id in task_ids])
         except Unavailable as error:
             logger.warning("could not publish %s tasks of batch %s: %s", len(task_ids), batch_id, error)
+            return False
+        return True
+
+    @property
+    def kinds(self) -> list[str]:
+        """The names of the kinds that this revision knows."""
+        return list(self._kinds)
 
     def _claim(self, key: TaskKey) -> Claimed | None:
         token = str(uuid.uuid4())
-        kinds = list(self._kinds)
+        kinds = self.kinds
 
         def claim_or_take_over(tx: Transaction) -> Claimed | None:
             return claim(tx, key, token, kinds) or take_over(tx, key, token, kinds)
@@ -103,28 +112,32 @@ class TaskLife:
         elif state.status is Status.WAITING:
             missing = [*state.open_parents, *(["its file"] if state.awaits_file else [])]
             why = f"it waits for {', '.join(missing)}"
-        logger.info("task %s is not to be started: %s", key.task_id, why, extra={"batch": key.batch_id})
+        names = {"workflow": state.workflow, "batch": key.batch_id, "task": state.task}
+        logger.info("%s is not to be started: %s", state.task, why, extra=names)
 
     def _do_the_work(self, claimed: Claimed) -> Outcome | None:
-        if claimed.takeovers > MOST_TAKEOVERS:
+        if claimed.takeovers >= MOST_TAKEOVERS:
             return Outcome(Status.ERROR, f"the worker died {MOST_TAKEOVERS} times")
+        # A database that does not answer is not the task's failure; its lease brings the attempt back.
+        files = self._files(claimed)
         kind = self._kinds[claimed.kind]
         try:
             with self._leases.held(claimed):
-                return _succeeded(self._start(kind, claimed))
+                config = kind.config.model_validate(claimed.config)
+                finished = kind.start(config, make_work(claimed, files, self._names))
+            return Outcome(Status.SUCCESS, details=storable(finished.details), moved=finished.moved)
         except Unavailable as error:
             logger.info("attempt %s goes on later: %s", claimed.attempt, error, extra=_names(claimed))
             return None
         except TaskFailure as failure:
-            return Outcome(Status.ERROR, _error_text(str(failure)), _storable(failure.details))
+            return _failed(str(failure), failure.details)
         except Exception:  # noqa: BLE001 - whatever a kind raises is the outcome of its attempt
-            return Outcome(Status.ERROR, _error_text(traceback.format_exc()))
+            return _failed(traceback.format_exc(), {})
 
-    def _start(self, kind: Kind[Any], claimed: Claimed) -> Finished:
-        files = {}
-        if claimed.has_files:
-            files = self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
-        return kind.start(kind.config.model_validate(claimed.config), make_work(claimed, files, self._names))
+    def _files(self, claimed: Claimed) -> dict[str, LoggedFile]:
+        if not claimed.has_files:
+            return {}
+        return self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
 
     def _hand_back(self, claimed: Claimed) -> None:
         # The next sweep finds the attempt, and whoever takes it over finds what is going on outside.
@@ -136,34 +149,24 @@ class TaskLife:
             status = finish(tx, key, claimed.token, outcome.status, outcome.error, outcome.details)
             if status is None:
                 return None
+            if status is Status.WAITING:
+                checked = check_with_descendants(tx, key)
+            else:
+                may_skip = status is not Status.SUCCESS or claimed.success_may_skip
+                checked = check_and_trigger_children(tx, key, may_skip=may_skip)
             for moved in outcome.moved:
                 place = moved.place
                 store_place(tx, moved.file_log_id, place.bucket, place.name, place.generation)
-            if status is Status.WAITING:
-                return check_with_descendants(tx, key)
-            may_skip = status is not Status.SUCCESS or claimed.success_may_skip
-            return check_and_trigger_children(tx, key, may_skip=may_skip)
+            return checked
 
         checked = self._database.transact(write_and_check)
         _log_outcome(claimed, outcome, checked)
         return checked or Checked()
 
 
-def _succeeded(finished: Finished) -> Outcome:
-    return Outcome(Status.SUCCESS, details=_storable(finished.details), moved=finished.moved)
-
-
-def _storable(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The details as Postgres can hold them; raises TypeError or ValueError where they are no JSON."""
-    text = json.dumps(dict(details), allow_nan=False).replace("\\u0000", "\\ufffd")
-    stored: dict[str, Any] = json.loads(text)
-    return stored
-
-
-def _error_text(text: str) -> str:
+def _failed(text: str, details: Mapping[str, Any]) -> Outcome:
     cut = text if len(text) <= LONGEST_ERROR else f"... {text[-LONGEST_ERROR:]}"
-    # Postgres holds no NUL in a text.
-    return cut.replace("\0", "\N{REPLACEMENT CHARACTER}") or "no message"
+    return Outcome(Status.ERROR, storable(cut) or "no message", storable(details))
 
 
 def _names(claimed: Claimed) -> dict[str, str]:
@@ -178,8 +181,10 @@ def _log_outcome(claimed: Claimed, outcome: Outcome, checked: Checked | None) ->
     if outcome.error is None:
         logger.info("attempt %s succeeded", claimed.attempt, extra=extra)
     else:
-        logger.error("attempt %s failed: %s", claimed.attempt, outcome.error, extra=extra)
+        logger.error("attempt %s failed: %s", claimed.attempt, outcome.error[-LONGEST_LOGGED_ERROR:], extra=extra)
     if checked.released:
         logger.info("ready to run: tasks %s", list(checked.released), extra=extra)
+    if checked.still_waiting:
+        logger.info("not ready, waiting for other parents: tasks %s", list(checked.still_waiting), extra=extra)
     if checked.batch_outcome:
         logger.info("the batch is %s", checked.batch_outcome, extra=extra)

@@ -1,16 +1,36 @@
-"""How template values are kept in JSON: a text as itself, a date as {"date": "2024-03-01"}."""
+"""How values are kept: those of templates, and whatever a task says about its outcome."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 from run.workflows.templates import Value
 
+#: Postgres holds neither NUL nor half of a surrogate pair, in text as in jsonb.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(value: Any) -> Any:
+    """The value as Postgres can hold it in JSON, whatever it is: an outcome must never be lost for how it is told."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {storable(str(name)): storable(member) for name, member in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [storable(member) for member in value]
+    return storable(str(value))
+
 
 def to_json(values: Mapping[str, Value]) -> dict[str, Any]:
-    """Values as JSON can hold them."""
+    """Template values as JSON: a text as itself, a date as {"date": "2024-03-01"}."""
     return {name: {"date": value.isoformat()} if isinstance(value, date) else value for name, value in values.items()}
 
 

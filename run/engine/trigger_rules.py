@@ -40,7 +40,9 @@ def judge(rule: TriggerRule, parents: Counts) -> Verdict:  # noqa: C901, PLR0911
     done = parents.finished == parents.all
     match rule:
         case TriggerRule.all_success:
-            return _decide(start=parents.succeeded == parents.all, never=parents.failed + parents.skipped > 0)
+            # A skipped parent alone decides nothing until all have ended: who is to blame must not depend on the order.
+            never = parents.failed > 0 or (done and parents.skipped > 0)
+            return _decide(start=parents.succeeded == parents.all, never=never)
         case TriggerRule.all_done:
             return _decide(start=done, never=False)
         case TriggerRule.one_success:

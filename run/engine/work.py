@@ -48,4 +48,5 @@ def _taken(file: LoggedFile) -> TakenFile:
         landed=ObjectVersion(file.bucket, file.object, file.generation),
         place=ObjectVersion(file.place_bucket, file.place_object, file.place_generation),
         groups=from_json(file.groups),
+        read_by=file.read_by,
     )

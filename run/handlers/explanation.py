@@ -58,7 +58,8 @@ def explain(database: Database, files: FileHandler, bucket: str, name: str) -> E
     uri = f"gs://{bucket}/{name}"
     if name.endswith("/"):
         return Explained(uri, "it is the placeholder of a folder")
-    wanted, mismatches = files.find_wanted(uri)
+    found = files.find_wanted(uri)
+    wanted, mismatches = found.wanted, found.mismatches
     if not wanted and not mismatches:
         return Explained(uri, "no pattern of any workflow fits it")
 

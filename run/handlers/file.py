@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 
 from database.files import Arrival, WantedBy, is_place_of_a_file, record_file
@@ -12,7 +14,7 @@ from database.statuses import FileDecision
 from database.workflows import FileTask, file_tasks
 from run.engine.arrivals import Decided, Wanted, take_file
 from run.engine.life import TaskLife
-from run.errors import Rejected
+from run.errors import Rejected, Unavailable
 from run.handlers.inbox import keep
 from run.pubsub.envelope import Delivery
 from run.pubsub.messages import FileMessage
@@ -25,6 +27,17 @@ FINALIZE = "OBJECT_FINALIZE"
 
 #: The custom metadata of an object generation, None when that generation is not there any more.
 FindMetadata = Callable[[str, str, int], Mapping[str, str] | None]
+
+
+@dataclass
+class Found:
+    """What the patterns of all workflows say about one address."""
+
+    wanted: list[Wanted] = field(default_factory=list)
+    #: Tasks whose pattern fits while a part of the address that should be a date is none.
+    mismatches: list[tuple[FileTask, PatternMismatch]] = field(default_factory=list)
+    #: Tasks, as "workflow.task", whose trigger this revision cannot read.
+    unreadable: list[str] = field(default_factory=list)
 
 
 class FileHandler:
@@ -53,27 +66,32 @@ class FileHandler:
         if ignored is not None:
             self._record_for_nobody(arrival, FileDecision.IGNORED, ignored)
             return
-        wanted, mismatches = self.find_wanted(arrival.uri)
+        found = self.find_wanted(arrival.uri)
+        wanted, mismatches = found.wanted, found.mismatches
         if (wanted or mismatches) and self._is_our_own_archive(arrival, message.metadata):
             self._record_for_nobody(arrival, FileDecision.IGNORED, "one of our own tasks has archived it here")
             return
-        if not wanted and not mismatches:
+        if not wanted and not mismatches and not found.unreadable:
             self._record_for_nobody(arrival, FileDecision.UNWANTED, "no pattern of any workflow fits it")
         for file_task, mismatch in mismatches:
             self._reject(arrival, file_task, str(mismatch), delivery)
         for one in wanted:
-            self._take(arrival, one, delivery)
+            self._take(arrival, one, delivery, _day(message, delivery))
+        if found.unreadable:
+            raise Unavailable(f"this revision cannot read the file triggers of {', '.join(found.unreadable)}")
 
-    def find_wanted(self, uri: str) -> tuple[list[Wanted], list[tuple[FileTask, PatternMismatch]]]:
-        """The tasks whose patterns fit this address, and those whose pattern fits while a part of it is no date."""
-        wanted: list[Wanted] = []
-        mismatches: list[tuple[FileTask, PatternMismatch]] = []
+    def find_wanted(self, uri: str) -> Found:
+        """Which tasks want the object of this address."""
+        found = Found()
         for file_task in self._database.transact(file_tasks):
             try:
-                wanted.extend(self._matches(file_task, uri))
+                found.wanted.extend(self._matches(file_task, uri))
             except PatternMismatch as mismatch:
-                mismatches.append((file_task, mismatch))
-        return wanted, mismatches
+                found.mismatches.append((file_task, mismatch))
+            except ValueError:
+                # A newer revision may have stored what this one does not understand; the other tasks get their files.
+                found.unreadable.append(f"{file_task.current.workflow}.{file_task.task}")
+        return found
 
     def _matches(self, file_task: FileTask, uri: str) -> Iterator[Wanted]:
         trigger = FileTrigger.model_validate(file_task.file)
@@ -101,9 +119,9 @@ class FileHandler:
         self._database.transact(lambda tx: record_file(tx, arrival, decision, reason))
         logger.info("%s#%s is %s: %s", arrival.uri, arrival.generation, decision, reason)
 
-    def _take(self, arrival: Arrival, wanted: Wanted, delivery: Delivery) -> None:
+    def _take(self, arrival: Arrival, wanted: Wanted, delivery: Delivery, day: date | None) -> None:
         def take(tx: Transaction) -> Decided:
-            decided = take_file(tx, arrival, wanted)
+            decided = take_file(tx, arrival, wanted, day)
             if decided.decision is FileDecision.REJECTED:
                 keep(tx, delivery, decided.reason or "", _rejected_key(arrival, wanted.file_task))
             return decided
@@ -117,7 +135,8 @@ class FileHandler:
         file_task = wanted.file_task
         names = {"workflow": file_task.current.workflow, "batch": decided.batch_id, "task": file_task.task}
         logger.info("%s#%s is %s%s", arrival.uri, arrival.generation, decided.decision, why, extra=names)
-        self._life.publish(decided.batch_id, decided.released)
+        if decided.batch_id is not None:
+            self._life.publish(decided.batch_id, decided.released)
 
     def _reject(self, arrival: Arrival, file_task: FileTask, reason: str, delivery: Delivery) -> None:
         wanted_by = WantedBy(workflow_id=file_task.current.workflow_id, task_id=file_task.task_id)
@@ -128,6 +147,12 @@ class FileHandler:
 
         self._database.transact(reject)
         logger.warning("%s#%s is rejected: %s", arrival.uri, arrival.generation, reason)
+
+
+def _day(message: FileMessage, delivery: Delivery) -> date | None:
+    """The UTC day of the trigger: a message that comes late, or again, belongs to the day of its event."""
+    moment = message.event_time or delivery.publish_time
+    return None if moment is None else moment.date()
 
 
 def _rejected_key(arrival: Arrival, file_task: FileTask) -> str:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
+
 from database.audit import write_audit
 from database.errors import Missing
 from database.rejected import RejectedMessage, find_rejected, mark_replayed
 from database.sessions import Database, Transaction
 from run.errors import Rejected
 from run.pubsub.envelope import read_delivery
+from run.pubsub.messages import TaskMessage, parse_message
+from run.pubsub.publisher import Publisher
 from run.pubsub.router import Router
 
 
-def replay(database: Database, router: Router, rejected_id: int, actor: str) -> RejectedMessage:
+def replay(database: Database, router: Router, publisher: Publisher, rejected_id: int, actor: str) -> RejectedMessage:
     """Route a stored message again, take it off the inbox and write down who asked; returns it as it was.
 
     Raises Missing when there is none of this id, Rejected with the reason when it is rejected again.
     """
     stored = _find(database, rejected_id)
-    router.route(read_delivery(stored.headers, stored.body))
+    delivery = read_delivery(stored.headers, stored.body)
+    message = parse_message(delivery)
+    if isinstance(message, TaskMessage):
+        # The work belongs to the service, not to the terminal of the person who replays.
+        publisher.publish([json.loads(delivery.data)])
+    else:
+        router.dispatch(message, delivery)
     # A file is rejected for one task and may be taken by another: the handler then stores it again and goes on.
     after = _find(database, rejected_id)
     if after.deliveries > stored.deliveries:

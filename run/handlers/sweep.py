@@ -6,8 +6,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable
 
+from database.keys import BatchKey
 from database.sessions import Database
-from database.sweeping import ToPublish, dead_attempts, due_messages
+from database.sweeping import ToPublish, dead_attempts, due_messages, not_published
 from run.engine.life import TaskLife
 from run.pubsub.envelope import Delivery
 from run.pubsub.messages import SweepMessage
@@ -27,18 +28,23 @@ class SweepHandler:
         self.sweep()
 
     def sweep(self) -> dict[str, int]:
-        """Publish what is due, and return how much that was; overlapping sweeps share the work."""
+        """Publish what is due, and return how much that was; overlapping sweeps share the messages that are due."""
         due = self._database.transact(due_messages)
-        dead = self._database.transact(dead_attempts)
-        self._publish(due)
+        unpublished = self._publish(due)
+        if unpublished:
+            self._database.transact(lambda tx: not_published(tx, unpublished))
+        dead = self._database.transact(lambda tx: dead_attempts(tx, self._life.kinds))
         self._publish(dead)
         if due or dead:
             logger.warning("published %s overdue messages and %s attempts of dead workers again", len(due), len(dead))
         return {"overdue_messages": len(due), "dead_attempts": len(dead)}
 
-    def _publish(self, messages: Iterable[ToPublish]) -> None:
-        by_batch: defaultdict[str, list[int]] = defaultdict(list)
+    def _publish(self, messages: Iterable[ToPublish]) -> list[ToPublish]:
+        by_batch: defaultdict[BatchKey, list[int]] = defaultdict(list)
         for message in messages:
-            by_batch[message.batch_id].append(message.task_id)
-        for batch_id, task_ids in by_batch.items():
-            self._life.publish(batch_id, task_ids)
+            by_batch[message.batch].append(message.task_id)
+        unpublished = []
+        for batch, task_ids in by_batch.items():
+            if not self._life.publish(batch.batch_id, task_ids):
+                unpublished += [ToPublish(batch, task_id) for task_id in task_ids]
+        return unpublished

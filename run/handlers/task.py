@@ -44,5 +44,9 @@ class TaskHandler:
 
         found = self._database.transact(find)
         if found is None:
-            raise Rejected(f"there is no task {address.task_id or f'{address.workflow}.{address.task_name}'}")
+            raise Rejected(f"there is no task {_words(address)}")
         return found
+
+
+def _words(address: TaskAddress) -> str:
+    return f"{address.workflow}.{address.task_name}" if address.task_id is None else str(address.task_id)

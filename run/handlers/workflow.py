@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 
 from database.audit import write_audit
 from database.sessions import Database, Transaction
@@ -27,9 +28,11 @@ class WorkflowHandler:
         """Start or join the batch; the same message again opens no second one."""
         if message.batch_id is None and delivery.message_id is None:
             raise Rejected("it has neither a batch_id nor a message id: coming again, it would open a second batch")
-        self.start(message, delivery.key)
+        self.start(message, delivery.key, day=None if delivery.publish_time is None else delivery.publish_time.date())
 
-    def start(self, message: WorkflowMessage, trigger_key: str, actor: str | None = None) -> Joined:
+    def start(
+        self, message: WorkflowMessage, trigger_key: str, actor: str | None = None, day: date | None = None
+    ) -> Joined:
         """Start or join the batch that is asked for, once for each `trigger_key`, and publish what may start.
 
         When a person asks, `actor` is written into the audit. Raises Rejected when there is no such workflow, the id is
@@ -41,7 +44,7 @@ class WorkflowHandler:
             if current is None:
                 raise Rejected(f"there is no workflow {message.workflow!r}")
             if message.batch_id is None:
-                joined = start_fresh_batch(tx, current, message.params, trigger_key)
+                joined = start_fresh_batch(tx, current, message.params, trigger_key, day)
             else:
                 joined = join_batch_by_id(tx, current, message.batch_id, message.params)
             if actor is not None:

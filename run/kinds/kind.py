@@ -44,6 +44,8 @@ class TakenFile:
     landed: ObjectVersion
     place: ObjectVersion
     groups: Mapping[str, Value] = field(default_factory=dict)
+    #: Other tasks, of any batch, that took the same generation and may be reading it now, e.g. "copies.load 2024-03".
+    read_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from run.pubsub.json_text import is_storable, read_json
 LARGEST_BODY = 20_000_000
 #: What is kept of a body that is larger.
 KEPT_OF_A_LARGER_BODY = 64_000
+#: Google's ids have about 20 characters; what is longer is no id that an index should hold.
+LONGEST_MESSAGE_ID = 200
 
 Source = Literal["wrapped", "unwrapped", "cloudevent", "unreadable"]
 
@@ -70,11 +72,11 @@ class Delivery:
 
     @property
     def key(self) -> str:
-        """The same for every delivery of one message, by whatever subscription; without an id, a digest of the body.
+        """The same for every delivery of one message, by whatever subscription; else a digest of the body.
 
         The time of publication stands beside the id because an emulator counts its ids anew with every start.
         """
-        if self.message_id:
+        if self.message_id and len(self.message_id) <= LONGEST_MESSAGE_ID:
             published = self.publish_time.isoformat() if self.publish_time else "-"
             return f"message:{self.message_id}@{published}"
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"

@@ -17,6 +17,10 @@ from run.pubsub.envelope import Delivery, quoted, read_time
 from run.pubsub.json_text import LARGEST_INTEGER, read_json
 
 LONGEST_NAME = 200
+#: In bytes: https://cloud.google.com/storage/docs/objects#naming and .../buckets#naming; event types are short words.
+LONGEST_OBJECT = 1024
+LONGEST_BUCKET = 222
+LONGEST_EVENT_TYPE = 64
 
 Status = Literal["SUCCESS", "ERROR"]
 
@@ -138,20 +142,22 @@ def _file_message(delivery: Delivery) -> FileMessage:
     attributes = delivery.attributes
     resource = _object(delivery.data, "the object resource") if delivery.data else None
     return FileMessage(
-        event_type=_attribute(attributes, "eventType"),
-        bucket=_attribute(attributes, "bucketId"),
-        name=_attribute(attributes, "objectId"),
-        generation=_generation(_attribute(attributes, "objectGeneration")),
+        event_type=_attribute(attributes, "eventType", LONGEST_EVENT_TYPE),
+        bucket=_attribute(attributes, "bucketId", LONGEST_BUCKET),
+        name=_attribute(attributes, "objectId", LONGEST_OBJECT),
+        generation=_generation(_attribute(attributes, "objectGeneration", LONGEST_NAME)),
         size=None if resource is None else _integer(resource, "size"),
         metadata=None if resource is None else _metadata(resource),
         event_time=read_time(attributes.get("eventTime", "")),
     )
 
 
-def _attribute(attributes: Mapping[str, str], name: str) -> str:
+def _attribute(attributes: Mapping[str, str], name: str, longest: int) -> str:
     value = attributes.get(name)
     if not value:
         raise Rejected(f"the storage notification has no {name}")
+    if len(value.encode()) > longest:
+        raise Rejected(f"{name} has {len(value.encode())} bytes; at most {longest} are allowed")
     return value
 
 

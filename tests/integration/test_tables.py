@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
+from database.errors import StatementRefused
 from database.migrating import MIGRATIONS, check_models, downgrade, is_migrated, migrate
 from database.models import Row
 from database.sessions import Database
@@ -46,6 +47,11 @@ def room(database: Database) -> EngineRoom:
         "UPDATE batch_task SET status = 'SKIPPED', skip_cause = 'bad luck', publish_after = NULL",
         "UPDATE batch_task SET token = gen_random_uuid()",
         "UPDATE batch_task SET reset = true",
+        "UPDATE batch_task SET awaits_file = true",
+        "UPDATE batch_task SET skipped_because_of = task_id",
+        "UPDATE batch_task SET status = 'SKIPPED', skip_cause = 'upstream_failed', publish_after = NULL",
+        "UPDATE batch_task SET task_id = 4711 WHERE status = 'WAITING'",
+        "UPDATE task_batch SET version_id = 4711",
         "UPDATE batch_task SET attempt = -1",
         "UPDATE task_batch SET status = 'SUCCESS'",
         "UPDATE task_batch SET status = 'DONE'",
@@ -67,7 +73,7 @@ def room(database: Database) -> EngineRoom:
     ],
 )
 def test_an_illegal_row_is_refused(room: EngineRoom, illegal: str) -> None:
-    with pytest.raises(IntegrityError):
+    with pytest.raises(StatementRefused):
         room.change(illegal)
 
 
@@ -133,3 +139,14 @@ def test_every_table_has_a_primary_key_and_every_time_a_zone() -> None:
         assert table.primary_key.columns, table.name
         for column in table.columns:
             assert getattr(column.type, "timezone", True), f"{table.name}.{column.name}"
+
+
+def test_the_values_of_a_statement_that_fails_stay_out_of_the_error(room: EngineRoom) -> None:
+    with pytest.raises(StatementRefused, match="uq_workflow_name") as caught:
+        room.change("INSERT INTO workflow (name) VALUES (:name)", name="cake")
+    with pytest.raises(StatementRefused, match="SQLSTATE 22P02") as badly_typed:
+        room.change("UPDATE task SET task_id = CAST(:number AS bigint)", number="s3cr3t")
+    for told in (caught, badly_typed):
+        text_of_all = "".join(traceback.format_exception(told.value))
+        assert "'cake'" not in text_of_all
+        assert "s3cr3t'" not in text_of_all.replace('number="s3cr3t"', "")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from database.attempts import claim
+from database.files import store_place
 from database.statuses import FileDecision
 from run.handlers.file import FileHandler
 from run.kinds.archive_file import ARCHIVE_MARKER, is_archived
@@ -429,3 +430,43 @@ def test_a_batch_that_has_an_older_version_without_the_task_says_so(room: Engine
         "REJECTED",
         "batch 2024-03 of workflow profit has version 1, in which no task load_expenses takes a file",
     )
+
+
+def test_a_file_that_one_workflow_has_moved_is_read_at_its_new_place_by_the_other(
+    room: EngineRoom, files: FileHandler
+) -> None:
+    room.apply({"load": []}, workflow="one", details={"load": wants(SALES)})
+    room.apply({"wait": [], "load": ["wait"]}, workflow="two", details={"load": wants(SALES)})
+    land(files, "sales/2024-03.csv", 5)
+
+    def move(work: Work) -> None:
+        (file,) = work.files.values()
+        room.database.transact(lambda tx: store_place(tx, file.file_log_id, "archive", "old/2024-03.csv", 6))
+
+    seen: dict[str, tuple[str, ...]] = {}
+
+    def look(work: Work) -> None:
+        seen[work.workflow] = (work.files["load"].place.uri, *work.files["load"].read_by)
+
+    room.told.orders["wait"] = move
+    room.told_file.orders["load"] = look
+    room.deliver_all()
+    assert seen == {
+        "one": ("gs://landing/sales/2024-03.csv",),
+        "two": ("gs://archive/old/2024-03.csv",),
+    }
+
+
+def test_a_task_is_told_who_else_may_be_reading_a_file(room: EngineRoom, files: FileHandler) -> None:
+    room.apply({"load": []}, workflow="one", details={"load": wants(SALES)})
+    room.apply({"load": [], "archive": ["load"]}, workflow="two", details={"load": wants(SALES)})
+    land(files, "sales/2024-03.csv")
+    room.execute("load", workflow="two")
+    read_by: list[tuple[str, ...]] = []
+
+    def look(work: Work) -> None:
+        read_by.append(work.files["load"].read_by)
+
+    room.told.orders["archive"] = look
+    room.execute("archive", workflow="two")
+    assert read_by == [("one.load 2024-03",)]

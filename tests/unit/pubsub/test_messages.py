@@ -207,3 +207,12 @@ def test_every_kind_of_message_has_a_word() -> None:
         "task",
         "sweep",
     ]
+
+
+@pytest.mark.parametrize(("attribute", "longest"), [("Objectid", 1024), ("Bucketid", 222), ("Eventtype", 64)])
+def test_an_attribute_that_no_index_could_hold_is_rejected(attribute: str, longest: int) -> None:
+    notified(b"", **{attribute: "x" * longest})
+    with pytest.raises(Rejected, match=f"at most {longest} are allowed"):
+        notified(b"", **{attribute: "x" * (longest + 1)})
+    with pytest.raises(Rejected, match="bytes"):
+        notified(b"", **{attribute: "é" * longest})

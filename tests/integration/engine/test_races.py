@@ -1,0 +1,114 @@
+"""Transactions that meet at the worst moment: each waits for the other, and sees what it has done."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from database.attempts import claim, finish
+from database.files import Arrival, store_place
+from database.sessions import Transaction
+from database.statuses import Status
+from run.engine.arrivals import take_file
+from run.engine.dependency_checker import check_and_trigger_children, reset_with_descendants
+from run.handlers.file import FileHandler
+from run.kinds.archive_file import is_archived
+from tests.engine_room import EngineRoom, failing
+from tests.integration.engine.test_arrivals import SALES, apply_profit, land, wants
+
+TOKEN = "00000000-0000-0000-0000-000000000001"
+
+
+@pytest.fixture
+def files(room: EngineRoom) -> FileHandler:
+    return FileHandler(room.database, room.life, {"landing_bucket": "landing"}, lambda *_: None, is_archived)
+
+
+def waits_for_a_lock(room: EngineRoom) -> bool:
+    return bool(room.rows("SELECT FROM pg_locks WHERE NOT granted"))
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.005)
+
+
+def test_a_claim_that_has_waited_for_a_newer_generation_reads_that_one(room: EngineRoom, files: FileHandler) -> None:
+    apply_profit(room)
+    land(files, "sales/2024-03.csv", 1)
+    key = room.key("load_sales", workflow="profit")
+    newer = Arrival("landing", "sales/2024-03.csv", 2, "OBJECT_FINALIZE", 5, "m")
+    (wanted,) = files.find_wanted(newer.uri).wanted
+    claiming = threading.Thread(target=lambda: room.database.transact(lambda tx: claim(tx, key, TOKEN, ["told_file"])))
+
+    def take_while_it_is_claimed(tx: Transaction) -> None:
+        take_file(tx, newer, wanted)
+        claiming.start()
+        until(lambda: waits_for_a_lock(room))
+
+    room.database.transact(take_while_it_is_claimed)
+    claiming.join()
+    read = room.rows("SELECT f.generation, f.decision FROM task_log JOIN file_log f USING (file_log_id)")
+    assert read == [(2, "TAKEN")]
+
+
+def test_a_batch_that_is_just_ending_is_open_again_when_one_of_its_tasks_is_reset(
+    room: EngineRoom, files: FileHandler
+) -> None:
+    room.apply({"load": [], "other": []}, workflow="w", details={"load": wants(SALES)})
+    land(files, "sales/2024-03.csv", 1)
+    room.publisher.messages.clear()
+    room.execute("load", workflow="w")
+    other = room.key("other", workflow="w")
+    room.database.transact(lambda tx: claim(tx, other, TOKEN, ["told"]))
+    load = room.key("load", workflow="w")
+
+    def run_it_again() -> None:
+        checked = room.database.transact(lambda tx: reset_with_descendants(tx, load))
+        room.life.publish(load.batch_id, checked.released)
+
+    resetting = threading.Thread(target=run_it_again)
+
+    def end_while_it_is_reset(tx: Transaction) -> None:
+        finish(tx, other, TOKEN, Status.SUCCESS, None, {})
+        assert check_and_trigger_children(tx, other, may_skip=False).batch_outcome == "SUCCESS"
+        resetting.start()
+        until(lambda: waits_for_a_lock(room) or not resetting.is_alive())
+
+    room.database.transact(end_while_it_is_reset)
+    resetting.join()
+    assert room.batch_status() == "PROCESSING"
+    room.told_file.orders["load"] = failing("bad rows")
+    room.deliver_all()
+    assert room.batch_status() == "ERROR"
+
+
+def test_an_archive_that_ends_while_a_newer_file_comes_is_no_deadlock(room: EngineRoom, files: FileHandler) -> None:
+    room.apply({"load": [], "archive": ["load"], "tell": ["archive"]}, workflow="w", details={"load": wants(SALES)})
+    land(files, "sales/2024-03.csv", 1)
+    room.publisher.messages.clear()
+    room.execute("load", workflow="w")
+    archive = room.key("archive", workflow="w")
+    room.database.transact(lambda tx: claim(tx, archive, TOKEN, ["told"]))
+    [(file_log_id,)] = room.rows("SELECT file_log_id FROM file_log")
+    landing = threading.Thread(target=lambda: land(files, "sales/2024-03.csv", 2))
+    tries: list[int] = []
+
+    def end_while_it_lands(tx: Transaction) -> None:
+        tries.append(1)
+        finish(tx, archive, TOKEN, Status.SUCCESS, None, {})
+        check_and_trigger_children(tx, archive, may_skip=False)
+        if len(tries) == 1:
+            landing.start()
+            until(lambda: waits_for_a_lock(room))
+        store_place(tx, file_log_id, "archive", "2024-03.csv", 9)
+
+    room.database.transact(end_while_it_lands)
+    landing.join()
+    assert len(tries) == 1
+    assert room.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
