@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from run.errors import InvalidSettings
 
+_MOST_PORT = 65535
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v1/certs"
 
 
@@ -37,10 +38,21 @@ class LogLevel(StrEnum):
     CRITICAL = "CRITICAL"
 
 
+#: How SQLAlchemy reads an address; a user or a password with one of its signs is written with %.
+_POSTGRES = re.compile(
+    r"postgresql(\+psycopg2)?://([^:/@]*(:[^@]*)?@)?(\[[^\[\]/?@]+\]|[^\[\]:/?@,]*)(:(?P<port>[^/?@]*))?(/[^?]*)?(\?.*)?"
+)
+
+
 def _postgres_url(value: str) -> str:
     value = re.sub(r"^postgres://", "postgresql://", value)
     if not re.match(r"postgresql(\+psycopg2)?://", value):
         raise ValueError("must be an address like postgresql://user:password@host:5432/database")
+    found = _POSTGRES.fullmatch(value)
+    if found is None:
+        raise ValueError("must be an address like postgresql://user:password@host:5432/database, with %40 for @ inside")
+    if found["port"] is not None and not (found["port"].isdecimal() and 0 < int(found["port"]) <= _MOST_PORT):
+        raise ValueError("the port must be a number from 1 to 65535, as in postgresql://user@host:5432/database")
     return value
 
 
@@ -130,7 +142,9 @@ class Settings(BaseModel):
     bigquery_location: str | None = Field(
         default=None,
         validation_alias="BIGQUERY_LOCATION",
-        description="Where BigQuery jobs run, such as `EU`; BigQuery finds out by itself unless it is set.",
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]*$",
+        description="Where BigQuery's datasets are and its jobs run, such as `EU` or `europe-west1`; without it a job "
+        "is not found again outside `US` and `EU`. Required unless `BIGQUERY_EMULATOR_HOST` is set.",
     )
     pubsub_emulator_host: Annotated[str, AfterValidator(_without_scheme)] | None = Field(
         default=None, validation_alias="PUBSUB_EMULATOR_HOST", description="HOST:PORT of a Pub/Sub emulator."
@@ -177,16 +191,30 @@ class Settings(BaseModel):
         commands (`serves=False`) need not know. Raises InvalidSettings.
         """
         given = _given(os.environ if environ is None else environ)
+        without_location = list(_problems_of_location(given))
         try:
             settings = cls.model_validate(given)
         except ValidationError as error:
-            raise InvalidSettings(_text(_field_problems(error))) from None
+            raise InvalidSettings(_text([*_field_problems(error), *without_location])) from None
         if settings.is_local and not given.keys() & {"PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT"}:
             settings = settings.model_copy(update={"push_auth": PushAuth.NONE})
-        problems = list(settings.push_problems()) if serves else []
+        problems = [*without_location, *(settings.serving_problems() if serves else ())]
         if problems:
             raise InvalidSettings(_text(problems))
         return settings
+
+    def serving_problems(self) -> Iterator[str]:
+        """Yield why a process that serves must not start with these settings; nothing when it may."""
+        yield from self.push_problems()
+        if self.cloud_run_service is not None:
+            for name in ("pubsub_emulator_host", "storage_emulator_host", "bigquery_emulator_host", "loopback_url"):
+                if getattr(self, name) is not None:
+                    yield f"{Settings.model_fields[name].validation_alias}: is for a local service, not for Cloud Run"
+        elif self.loopback_url and self.push_auth is not PushAuth.NONE:
+            yield (
+                f"LOOPBACK_URL: such requests carry no token, and PUSH_AUTH={self.push_auth} refuses them; leave out "
+                "LOOPBACK_URL, or PUSH_AUTH, PUSH_AUDIENCE and PUSH_SERVICE_ACCOUNT"
+            )
 
     def push_problems(self) -> Iterator[str]:
         """Yield why push requests could not be told from anybody else's; nothing when they can."""
@@ -222,6 +250,11 @@ def read_database_url(environ: Mapping[str, str] | None = None) -> str:
 def _given(environ: Mapping[str, str]) -> dict[str, str]:
     names = (str(field.validation_alias) for field in Settings.model_fields.values())
     return {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
+
+
+def _problems_of_location(given: Mapping[str, str]) -> Iterator[str]:
+    if not given.keys() & {"BIGQUERY_LOCATION", "BIGQUERY_EMULATOR_HOST"}:
+        yield "BIGQUERY_LOCATION: missing; write where BigQuery's datasets are, such as EU or europe-west1"
 
 
 def _field_problems(error: ValidationError) -> Iterator[str]:

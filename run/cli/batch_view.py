@@ -11,6 +11,7 @@ from rich.text import Text
 
 from database.listings.batches import ListedAttempt, ListedBatch, ListedTask, ShownBatch
 from database.statuses import SkipCause, Status
+from run.cli.escaping import in_lines, in_one_line
 from run.cli.printing import below, duration, mark, moment, styled
 
 #: As many names as fit a line; a fan-in of hundreds is not spelt out.
@@ -33,21 +34,21 @@ def history_view(attempts: Sequence[ListedAttempt]) -> Group:
     for attempt in attempts:
         lines.append(_attempt_line(attempt))
         if attempt.error:
-            lines.append(below(Text(attempt.error.rstrip(), "red")))
+            lines.append(below(Text(in_lines(attempt.error.rstrip()), "red")))
         if attempt.details:
             told = yaml.safe_dump(dict(attempt.details), sort_keys=False, allow_unicode=True, width=10_000)
-            lines.append(below(Text(told.rstrip(), "dim")))
+            lines.append(below(Text(in_lines(told.rstrip()), "dim")))
     return Group(*lines)
 
 
 def _head(batch: ListedBatch) -> Iterator[Text]:
-    yield Text.assemble((f"{batch.workflow} {batch.batch}", "bold"), "  ", styled(batch.status))
+    yield Text.assemble((in_one_line(f"{batch.workflow} {batch.batch}"), "bold"), "  ", styled(batch.status))
     took = duration((batch.ended_at or batch.read_at) - batch.created_at)
     how_long = f"took {took}" if batch.ended_at else f"open for {took}"
     yield Text(f"version {batch.version}, opened {moment(batch.created_at)} UTC, {how_long}", "dim")
     if batch.params:
         written = yaml.safe_dump(dict(batch.params), default_flow_style=True, allow_unicode=True, width=10_000)
-        yield Text(f"params {written.strip()}", "dim")
+        yield Text(in_lines(f"params {written.strip()}"), "dim")
 
 
 def _task_line(task: ListedTask, width: int, now: datetime) -> Text:
@@ -71,11 +72,13 @@ def _facts(task: ListedTask, now: datetime) -> Iterator[str]:
 
 def _remarks(task: ListedTask) -> Iterator[Text]:
     if task.error:
-        yield Text(task.error, "red" if task.status == Status.ERROR else "dim")
+        yield Text(in_lines(task.error), "red" if task.status == Status.ERROR else "dim")
     if task.file is not None:
-        yield Text(task.file if task.place is None else f"{task.file}\nnow {task.place}", "dim")
+        yield Text(in_one_line(task.file), "dim")
+        if task.place is not None:
+            yield Text(in_one_line(f"now {task.place}"), "dim")
     for words in reasons(task):
-        yield Text(words, "yellow")
+        yield Text(in_one_line(words), "yellow")
 
 
 def reasons(task: ListedTask) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 
 from database.errors import DatabaseError
+from run.cli.escaping import in_lines
 from run.errors import AcceleratorError
 
 
@@ -25,7 +26,7 @@ class Failed(click.ClickException):
     """Ends a command with exit status 1; the message is printed on stderr as it is."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(self.format_message(), file=file, err=file is None)
+        click.echo(in_lines(self.format_message()), file=file, err=file is None)
 
 
 class CommandLine(click.Group):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from database.errors import DatabaseError
+from database.errors import StatementRefused
 from database.sessions import Database
 from run.errors import AcceleratorError
 from run.settings import Settings, read_database_url
@@ -43,9 +43,7 @@ def open_service() -> Iterator[Service]:
 def _saying_if_not_migrated(database: Database) -> Iterator[None]:
     try:
         yield
-    except (AcceleratorError, DatabaseError):
-        raise
-    except Exception as error:
+    except StatementRefused as error:
         from database.migrating import is_migrated  # noqa: PLC0415  # Alembic is needed for this sentence only.
 
         # What a statement says of a table that is not there helps nobody.

@@ -18,6 +18,7 @@ _ANY_VALUES = {
     "DATABASE_URL": "postgresql://localhost/any",
     "GOOGLE_CLOUD_PROJECT": "any-project",
     "LANDING_BUCKET": "any-bucket",
+    "BIGQUERY_LOCATION": "EU",
 }
 
 

@@ -12,6 +12,7 @@ from database.errors import Missing
 from database.listings.files import ListedFile, files_at, list_files
 from database.statuses import FileDecision, Status
 from run.cli.connections import open_database, open_service
+from run.cli.escaping import in_lines, in_one_line
 from run.cli.options import AddressType, ObjectAddress, json_option, limit_option
 from run.cli.printing import MARKS, below, mark, moment, print_json, say_if_cut, show_answer, styled
 
@@ -83,29 +84,30 @@ def explain(address: ObjectAddress, as_json: bool) -> None:
     if as_json:
         print_json(explained)
     elif explained.ignored is not None:
-        click.echo(f"{address.uri} would be left alone: {explained.ignored}")
+        click.echo(in_one_line(f"{address.uri} would be left alone: {explained.ignored}"))
     else:
-        click.echo(address.uri)
+        click.echo(in_one_line(address.uri))
         for one in explained.explanations:
             sign = _EFFECT_MARKS.get(one.effect, MARKS["SUCCESS"])
             caught = ", ".join(f"{name} {value}" for name, value in one.groups.items())
-            click.echo(f"{sign} {one.workflow}, task {one.task}" + (f" ({caught})" if caught else ""))
-            click.echo(f"    {one.words}" if sign == MARKS["SUCCESS"] else f"    {one.effect}: {one.words}")
+            click.echo(in_one_line(f"{sign} {one.workflow}, task {one.task}" + (f" ({caught})" if caught else "")))
+            words = one.words if sign == MARKS["SUCCESS"] else f"{one.effect}: {one.words}"
+            click.echo(f"    {in_one_line(words)}")
 
 
 def _listed(rows: Iterable[ListedFile]) -> Iterator[RenderableType]:
     for row in rows:
-        yield Text.assemble(_mark(row), " ", row.file)
+        yield Text.assemble(_mark(row), " ", in_one_line(row.file))
         yield below(_fate(row))
 
 
 def _shown(rows: Iterable[ListedFile]) -> Iterator[RenderableType]:
     for row in rows:
-        yield Text.assemble(_mark(row), " ", row.file, f"  generation {row.generation}")
+        yield Text.assemble(_mark(row), " ", in_one_line(row.file), f"  generation {row.generation}")
         yield below(_fate(row))
         size = "" if row.size is None else f", {row.size:,} bytes"
         message = "" if row.message_id is None else f", message {row.message_id}"
-        yield below(Text(f"{row.event_type} at {moment(row.received_at)} UTC{size}{message}", "dim"))
+        yield below(Text(in_one_line(f"{row.event_type} at {moment(row.received_at)} UTC{size}{message}"), "dim"))
 
 
 def _mark(row: ListedFile) -> Text:
@@ -116,13 +118,13 @@ def _fate(row: ListedFile) -> Text:
     fate = styled(row.decision)
     if row.task is not None:
         fate.append(" for " if row.decision != FileDecision.TAKEN else " by ", "default")
-        fate.append(" ".join(part for part in (row.workflow, row.batch, row.task) if part), "default")
+        fate.append(in_one_line(" ".join(part for part in (row.workflow, row.batch, row.task) if part)), "default")
     if row.task_status is not None:
         fate.append(", task ", "default").append(styled(row.task_status))
     if row.reason:
-        fate.append(f"\n{row.reason}", "default")
+        fate.append(f"\n{in_lines(row.reason)}", "default")
     if row.error:
-        fate.append(f"\n{row.error}", "red")
+        fate.append(f"\n{in_lines(row.error)}", "red")
     if row.place:
-        fate.append(f"\nnow {row.place}", "dim")
+        fate.append(f"\nnow {in_one_line(row.place)}", "dim")
     return fate

@@ -14,7 +14,7 @@ from run.workflows.document import read_document
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 limit_option = click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many, the newest first."
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many at most."
 )
 
 

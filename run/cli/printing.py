@@ -16,6 +16,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from run.cli.escaping import in_json, in_lines
+
 STYLES = {
     "SUCCESS": "green",
     "TAKEN": "green",
@@ -57,7 +59,7 @@ def below(line: Text) -> Padding:
 
 def print_json(value: Any) -> None:
     """Print rows, or anything else that is made of dataclasses, mappings and lists."""
-    click.echo(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2))
+    click.echo(in_json(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2)))
 
 
 def _as_json(value: Any) -> Any:
@@ -81,17 +83,17 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *
         is_number = heading.startswith(">")
         table.add_column(heading.removeprefix(">"), overflow="fold", justify="right" if is_number else "left")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(in_lines(cell)) for cell in row))
     if table.row_count:
         show_answer(table)
     else:
         click.echo(if_none, err=True)
 
 
-def say_if_cut(count: int, limit: int) -> None:
+def say_if_cut(count: int, limit: int, *, which: str = "newest") -> None:
     """Say that there may be more than was listed."""
     if count == limit:
-        click.echo(f"Only the newest {limit} are shown; --limit shows more.", err=True)
+        click.echo(f"Only the {which} {limit} are shown; --limit shows more.", err=True)
 
 
 def styled(word: str) -> Text:

@@ -13,6 +13,7 @@ from database.errors import Missing
 from database.listings.rejected import list_rejected_messages
 from database.rejected import RejectedMessage, find_rejected
 from run.cli.connections import open_database, open_service
+from run.cli.escaping import in_lines, in_one_line
 from run.cli.options import actor_option, json_option, limit_option
 from run.cli.printing import moment, print_json, print_table, say_if_cut, show_answer
 from run.errors import Rejected
@@ -70,7 +71,7 @@ def replay(rejected_id: int, actor: str) -> None:
 
     with open_service() as service:
         try:
-            replay_message(service.database, service.router, rejected_id, actor)
+            replay_message(service.database, service.router, service.publisher, rejected_id, actor)
         except Rejected as again:
             raise Rejected(f"rejected message {rejected_id} is rejected again: {again}") from again
     click.echo(f"rejected message {rejected_id} is replayed")
@@ -78,15 +79,16 @@ def replay(rejected_id: int, actor: str) -> None:
 
 def _lines(stored: RejectedMessage, message: Mapping[str, Any] | None) -> Iterator[Text]:
     yield Text(f"rejected message {stored.rejected_id}", "bold")
-    yield Text(stored.reason, "red")
-    yield Text(f"{stored.message_key}; came {moment(stored.received_at)} UTC, {stored.deliveries}x", "dim")
+    yield Text(in_lines(stored.reason), "red")
+    key = in_one_line(stored.message_key)
+    yield Text(f"{key}; came {moment(stored.received_at)} UTC, {stored.deliveries}x", "dim")
     if stored.replayed_at is not None:
         yield Text(f"replayed {moment(stored.replayed_at)} UTC, {stored.replays}x", "green")
     for name, value in ({} if message is None else message["attributes"]).items():
-        yield Text(f"{name}: {value}")
+        yield Text(in_one_line(f"{name}: {value}"))
     content = _text(stored.body) if message is None else message["data"]
     if content:
-        yield Text(f"\n{content.rstrip()}")
+        yield Text(f"\n{in_lines(content.rstrip())}")
 
 
 def _reason(reason: str, replays: int) -> str:

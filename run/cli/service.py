@@ -59,7 +59,7 @@ def config(as_json: bool) -> None:
     else:
         rows = [(name, "" if value is None else str(value)) for name, value in shown.items()]
         print_table(("VARIABLE", "VALUE"), rows, if_none="")
-    for problem in settings.push_problems():
+    for problem in settings.serving_problems():
         click.echo(f"serve would not start: {problem}", err=True)
 
 

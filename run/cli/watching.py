@@ -11,6 +11,7 @@ from rich.live import Live
 from database.listings.batches import ShownBatch
 from database.statuses import BatchStatus
 from run.cli.batch_view import batch_view
+from run.cli.escaping import in_lines, in_one_line
 from run.cli.printing import console, duration
 
 _SECONDS_BETWEEN = 0.5
@@ -51,10 +52,11 @@ def _watch_in_lines(looks: Iterator[ShownBatch]) -> ShownBatch:
         for task in shown.tasks:
             line = f"{task.task}: {task.status}" + (f": {task.error}" if task.error else "")
             if said.get(task.task) != line:
-                click.echo(line)
+                click.echo(in_lines(line))
                 said[task.task] = line
     assert shown is not None, "there is always a first look"  # noqa: S101
     batch = shown.batch
     took = duration((batch.ended_at or batch.read_at) - batch.created_at)
-    click.echo(f"{batch.workflow} {batch.batch}: {batch.status}, {'took' if batch.ended_at else 'open for'} {took}")
+    how_long = f"{'took' if batch.ended_at else 'open for'} {took}"
+    click.echo(in_one_line(f"{batch.workflow} {batch.batch}: {batch.status}, {how_long}"))
     return shown

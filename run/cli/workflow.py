@@ -70,7 +70,7 @@ def list_(as_json: bool, limit: int) -> None:
     ]
     headings = ("WORKFLOW", ">VERSION", ">TASKS", "BATCH", "APPLIED (UTC)")
     print_table(headings, cells, if_none="No workflow has been applied yet.")
-    say_if_cut(len(rows), limit)
+    say_if_cut(len(rows), limit, which="first")
 
 
 @workflow.command()

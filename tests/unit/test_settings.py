@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from run.errors import InvalidSettings
 from run.settings import GOOGLE_CERTS_URL, PushAuth, Settings, read_database_url
@@ -12,9 +13,13 @@ BASE = {
     "DATABASE_URL": "postgresql://loader:s3cret@db:5432/accelerator",
     "GOOGLE_CLOUD_PROJECT": "my-project",
     "LANDING_BUCKET": "landing",
+    "BIGQUERY_LOCATION": "europe-west1",
 }
+LOCATION = "BIGQUERY_LOCATION"
 VERIFY = {"PUSH_AUDIENCE": "https://service", "PUSH_SERVICE_ACCOUNT": "push@my-project.iam.gserviceaccount.com"}
 LOCAL = {"PUBSUB_EMULATOR_HOST": "127.0.0.1:8085"}
+LOOPBACK = {"LOOPBACK_URL": "http://127.0.0.1:8080/"}
+ON_CLOUD_RUN = {"K_SERVICE": "accelerator", "PUSH_AUTH": "cloud_run", "PUSH_SERVICE_ACCOUNT": "push@p.iam"}
 
 
 def test_a_complete_environment_is_read_with_its_defaults() -> None:
@@ -35,7 +40,15 @@ def test_all_missing_and_wrong_variables_are_named_at_once() -> None:
         Settings.from_environment(wrong)
 
     named = re.findall(r"^  (\w+):", str(caught.value), re.MULTILINE)
-    assert named == ["DATABASE_URL", "GOOGLE_CLOUD_PROJECT", "PUBSUB_TOPIC", "LANDING_BUCKET", "PORT", "LOG_LEVEL"]
+    assert named == [
+        "DATABASE_URL",
+        "GOOGLE_CLOUD_PROJECT",
+        "PUBSUB_TOPIC",
+        "LANDING_BUCKET",
+        "PORT",
+        "LOG_LEVEL",
+        LOCATION,
+    ]
 
 
 def test_the_database_password_is_in_no_text_and_in_no_error() -> None:
@@ -97,10 +110,15 @@ def test_a_service_that_cannot_check_its_pushes_does_not_start(given: dict[str, 
         Settings.from_environment({**BASE, **given})
 
 
-@pytest.mark.parametrize("local", [LOCAL, {"LOOPBACK_URL": "http://127.0.0.1:8080/"}])
 @pytest.mark.parametrize(
-    ("given", "mode"),
-    [({}, PushAuth.NONE), ({"PUSH_AUTH": "none"}, PushAuth.NONE), (VERIFY, PushAuth.VERIFY)],
+    ("local", "given", "mode"),
+    [
+        (LOCAL, {}, PushAuth.NONE),
+        (LOCAL, {"PUSH_AUTH": "none"}, PushAuth.NONE),
+        (LOCAL, VERIFY, PushAuth.VERIFY),
+        (LOOPBACK, {}, PushAuth.NONE),
+        (LOOPBACK, {"PUSH_AUTH": "none"}, PushAuth.NONE),
+    ],
 )
 def test_the_local_stack_needs_no_token_but_checks_what_is_set(
     local: dict[str, str], given: dict[str, str], mode: PushAuth
@@ -108,10 +126,39 @@ def test_the_local_stack_needs_no_token_but_checks_what_is_set(
     assert Settings.from_environment({**BASE, **local, **given}).push_auth is mode
 
 
-def test_cloud_run_may_check_the_tokens() -> None:
-    given = {"PUSH_AUTH": "cloud_run", "K_SERVICE": "accelerator", "PUSH_SERVICE_ACCOUNT": "push@p.iam"}
+@pytest.mark.parametrize("given", [VERIFY, {**LOCAL, **VERIFY}])
+def test_our_own_messages_are_not_looped_back_to_a_service_that_wants_tokens(given: dict[str, str]) -> None:
+    with pytest.raises(InvalidSettings, match=r"LOOPBACK_URL: such requests carry no token"):
+        Settings.from_environment({**BASE, **LOOPBACK, **given})
+    assert Settings.from_environment({**BASE, **LOOPBACK, **given}, serves=False).loopback_url
 
-    assert Settings.from_environment({**BASE, **given}).push_auth is PushAuth.CLOUD_RUN
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        LOCAL,
+        LOOPBACK,
+        {"STORAGE_EMULATOR_HOST": "http://localhost:86"},
+        {"BIGQUERY_EMULATOR_HOST": "http://localhost:87"},
+    ],
+)
+def test_a_service_on_cloud_run_is_refused_what_is_for_a_local_one(local: dict[str, str]) -> None:
+    with pytest.raises(InvalidSettings, match=rf"{next(iter(local))}: is for a local service, not for Cloud Run"):
+        Settings.from_environment({**BASE, **ON_CLOUD_RUN, **local})
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_where_bigquery_is_must_be_said_unless_it_is_a_local_server(*, serves: bool) -> None:
+    nowhere = {**BASE, **LOCAL, "BIGQUERY_LOCATION": ""}
+    with pytest.raises(InvalidSettings, match=r"BIGQUERY_LOCATION: missing; write where"):
+        Settings.from_environment(nowhere, serves=serves)
+
+    local = Settings.from_environment({**nowhere, "BIGQUERY_EMULATOR_HOST": "localhost:87"}, serves=serves)
+    assert local.bigquery_location is None
+
+
+def test_cloud_run_may_check_the_tokens() -> None:
+    assert Settings.from_environment({**BASE, **ON_CLOUD_RUN}).push_auth is PushAuth.CLOUD_RUN
 
 
 def test_a_command_that_serves_nothing_needs_no_push_settings() -> None:
@@ -125,6 +172,42 @@ def test_a_wrong_database_url_alone_is_named(given: dict[str, str]) -> None:
         read_database_url(given)
 
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://loader:s3cret@db:port/accelerator", "the port must be a number"),
+        ("postgresql://db:70000/accelerator", "the port must be a number from 1 to 65535"),
+        ("postgresql://db:/accelerator", "the port must be a number"),
+        ("postgresql://loader:s3c@ret@db/accelerator", "%40 for @"),
+        ("postgresql://loader@[::1/accelerator", "must be an address"),
+    ],
+)
+def test_a_database_url_that_no_driver_can_read_is_refused_without_its_password(url: str, reason: str) -> None:
+    for read in (read_database_url, Settings.from_environment):
+        with pytest.raises(InvalidSettings, match=rf"DATABASE_URL: .*{reason}") as caught:
+            read({**BASE, **VERIFY, "DATABASE_URL": url})
+        assert "s3c" not in str(caught.value)
+        assert "ret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://loader:s3%40c/r?et@db:5432/accelerator?sslmode=require", ("db", 5432, "s3@c/r?et")),
+        ("postgresql+psycopg2://loader@[::1]:5432/accelerator", ("::1", 5432, None)),
+        ("postgresql://loader:p@/accelerator?host=/cloudsql/p:r:i", (None, None, "p")),
+        ("postgresql:///accelerator?host=/tmp", (None, None, None)),
+        ("postgresql://localhost", ("localhost", None, None)),
+    ],
+)
+def test_a_database_url_that_is_taken_is_one_that_the_driver_reads(
+    url: str, place: tuple[str | None, int | None, str | None]
+) -> None:
+    read = make_url(read_database_url({"DATABASE_URL": url}))
+
+    assert (read.host, read.port, read.password) == place
 
 
 def test_the_documentation_lists_every_variable_with_its_meaning() -> None:

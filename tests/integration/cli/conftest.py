@@ -125,6 +125,7 @@ def environment(database_url: str, pushes: PushServer) -> dict[str, str]:
         "DATABASE_URL": database_url,
         "GOOGLE_CLOUD_PROJECT": "local",
         "LANDING_BUCKET": "landing",
+        "BIGQUERY_LOCATION": "EU",
         "LOOPBACK_URL": pushes.url,
     }
 

@@ -206,6 +206,17 @@ def test_piped_lines_are_whole_and_without_colour(cli: CommandLine) -> None:
         assert all(line == line.rstrip() for line in printed.splitlines())
 
 
+@pytest.mark.parametrize("command", [("show",), ("show", "--attempts"), ("watch", "--timeout", "0")])
+def test_what_a_terminal_would_obey_in_an_error_is_escaped(cli: CommandLine, command: tuple[str, ...]) -> None:
+    cli.room.apply({"bake": []})
+    cli.room.told.orders["bake"] = failing("gs://landing/\x1b[2J\x9b\u202e.csv\nis cold\x07")
+    cli.room.start("2024-03")
+    cli.room.deliver_all()
+    said = cli("batch", command[0], "cake", "2024-03", *command[1:]).stdout
+    assert r"gs://landing/\x1b[2J\x9b\u202e.csv" in said
+    assert all(one.isprintable() for one in said.replace("\n", ""))
+
+
 @pytest.mark.parametrize("command", ["show", "watch"])
 def test_a_batch_that_is_not_there_is_one_line(cli: CommandLine, command: str) -> None:
     assert cli.bad("batch", command, "cake", "x") == "there is no workflow 'cake'\n"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.integration.cli.conftest import CommandLine, Door
@@ -61,6 +63,24 @@ def test_list_shows_the_error_of_the_task_and_where_the_file_is_now(landed: Comm
     assert "    now gs://archive/kept.csv\n" in listed
     shown = landed.good("file", "show", "gs://archive/kept.csv")
     assert shown.startswith("✗ gs://landing/sales/2024-03.csv  generation 2\n")
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("show", "gs://landing/sales/\x1b[31m\x9b\u202e\n✓ gs://a/b.csv")])
+def test_what_a_terminal_would_obey_in_a_file_s_name_is_escaped(
+    cli: CommandLine, door: Door, arguments: tuple[str, ...]
+) -> None:
+    name = "sales/\x1b[31m\x9b\u202e\n✓ gs://a/b.csv"
+    door.file(name)
+    said = cli.good("file", *arguments) + cli.good("file", "explain", f"gs://landing/{name}")
+    assert said.count(r"gs://landing/sales/\x1b[31m\x9b\u202e\n✓ gs://a/b.csv") == 2
+    assert all(one.isprintable() for one in said.replace("\n", ""))
+    written = cli.good("file", *arguments, "--json")
+    assert all(one.isprintable() for one in written.replace("\n", ""))
+    assert json.loads(written)[0]["file"] == f"gs://landing/{name}"
+
+
+def test_what_a_terminal_would_obey_in_an_error_is_escaped(cli: CommandLine) -> None:
+    assert r"no message about gs://landing/\x1b[2J.csv has come" in cli.bad("file", "show", "gs://landing/\x1b[2J.csv")
 
 
 def test_list_is_narrowed_by_decision_and_by_batch(landed: CommandLine) -> None:

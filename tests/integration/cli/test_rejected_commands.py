@@ -18,6 +18,14 @@ def test_the_inbox_lists_and_shows_what_was_rejected(cli: CommandLine, door: Doo
     assert '"batch_id": "2024-03"' in cli.good("rejected", "show", str(row["rejected_id"]))
 
 
+def test_what_a_terminal_would_obey_in_a_message_is_escaped(cli: CommandLine, door: Door) -> None:
+    door.push({"trigger_type": "workflow", "workflow": "w\x9b2J"}, {"sender": "\x1b[31m\n"})
+    (row,) = cli.json("rejected", "list")
+    said = cli.good("rejected", "list") + cli.good("rejected", "show", str(row["rejected_id"]))
+    assert r"sender: \x1b[31m\n" in said
+    assert all(one.isprintable() for one in said.replace("\n", ""))
+
+
 def test_a_replayed_message_has_its_effect_once_and_leaves_the_inbox(cli: CommandLine, door: Door) -> None:
     door.push(START)
     rejected_id = str(cli.json("rejected", "list")[0]["rejected_id"])

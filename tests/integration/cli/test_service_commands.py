@@ -9,6 +9,7 @@ import time
 
 import pytest
 import requests
+from sqlalchemy import make_url
 
 from run.local.ports import ReservedPort
 from run.local.postgres import Postgres
@@ -53,13 +54,31 @@ def test_a_database_that_is_down_is_one_line(cli: CommandLine, arguments: tuple[
     with ReservedPort() as port:
         cli.environment["DATABASE_URL"] = f"postgresql://user:secret@127.0.0.1:{port.number}/none"
         said = cli.bad(*arguments)
-    assert said.startswith("the database does not answer")
+    assert said.startswith("the database does not answer: ")
+    assert f'"127.0.0.1", port {port.number} failed: Connection refused' in said
     assert said.count("\n") == 1
     assert "secret" not in said
 
 
+def test_a_database_that_is_not_there_is_named(cli: CommandLine) -> None:
+    url = make_url(cli.environment["DATABASE_URL"]).set(database="elsewhere")
+    cli.environment["DATABASE_URL"] = url.render_as_string(hide_password=False)
+    said = cli.bad("workflow", "list")
+    assert said.startswith("the database does not answer: ")
+    assert 'database "elsewhere" does not exist' in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [("workflow", "list"), ("migrate",), ("config",)])
+def test_a_port_that_is_no_number_is_said_and_nothing_is_tried(cli: CommandLine, arguments: tuple[str, ...]) -> None:
+    cli.environment["DATABASE_URL"] = "postgresql://user:secret@host:port/db"
+    said = cli.bad(*arguments)
+    assert "DATABASE_URL: the port must be a number" in said
+    assert "secret" not in said
+
+
 def test_config_shows_every_setting_without_its_secrets(cli: CommandLine) -> None:
-    cli.environment["DATABASE_URL"] = "postgresql://user:pa:ss@w?rd@host/db?sslmode=require&sslpassword=geheim"
+    cli.environment["DATABASE_URL"] = "postgresql://user:pa:ss%40w?rd@host/db?sslmode=require&sslpassword=geheim"
     shown = cli.json("config")
     assert shown["DATABASE_URL"] == "postgresql://user:***@host/db?sslmode=require&sslpassword=***"
     assert shown["LANDING_BUCKET"] == "landing"
@@ -71,7 +90,9 @@ def test_config_shows_every_setting_without_its_secrets(cli: CommandLine) -> Non
 
 
 def test_config_says_why_serve_would_not_start(cli: CommandLine) -> None:
-    cli.environment["LOOPBACK_URL"] = ""
+    cli.environment |= {"LOOPBACK_URL": "http://127.0.0.1:1/", "K_SERVICE": "accelerator"}
+    assert "serve would not start: LOOPBACK_URL: is for a local service" in cli("config").stderr
+    cli.environment |= {"LOOPBACK_URL": "", "K_SERVICE": ""}
     result = cli("config", "--json")
     assert (result.exit_code, json.loads(result.stdout)["LOOPBACK_URL"]) == (0, None)
     assert "serve would not start: PUSH_SERVICE_ACCOUNT: missing" in result.stderr

@@ -88,18 +88,21 @@ def test_a_changed_file_is_a_new_version_and_open_batches_keep_theirs(cli: Comma
 
 
 @pytest.mark.parametrize(
-    ("child", "may_skip"),
+    ("child", "of_a", "of_b"),
     [
-        ("rule: all_success", False),
-        ("rule: one_failed", True),
-        ("rule: all_failed", True),
-        ("disabled: true", True),
+        ("rule: all_success", False, False),
+        # Where b can be skipped without a failure, the end of another parent of c may skip c.
+        ("rule: one_failed", True, True),
+        ("rule: all_failed", True, True),
+        ("disabled: true", True, True),
     ],
 )
-def test_a_task_whose_success_can_skip_a_child_is_stored_as_such(cli: CommandLine, child: str, may_skip: bool) -> None:
+def test_a_task_whose_success_can_skip_a_child_is_stored_as_such(
+    cli: CommandLine, child: str, of_a: bool, of_b: bool
+) -> None:
     cli.apply(chain("w", "a", "b", "c").replace("needs: [a], rule: all_success", f"needs: [a], {child}"))
     rows = cli.room.rows("SELECT name, success_may_skip FROM task_version JOIN task USING (task_id) ORDER BY position")
-    assert rows == [("a", may_skip), ("b", False), ("c", False)]
+    assert rows == [("a", of_a), ("b", of_b), ("c", False)]
 
 
 def test_two_people_who_apply_the_same_changed_file_make_one_version(cli: CommandLine) -> None:
@@ -190,6 +193,15 @@ def test_list_and_show_say_what_is_applied(cli: CommandLine) -> None:
     shown = cli.json("workflow", "show", "sales", "--version", "1")
     assert shown["definition"]["tasks"][2]["config"]["sql"] == "SELECT 1"
     assert json.dumps(shown)
+
+
+def test_list_is_by_name_and_says_when_it_is_cut(cli: CommandLine) -> None:
+    cli.apply(chain("zebra", "a"))
+    cli.apply(chain("antelope", "a"))
+    assert [row["workflow"] for row in cli.json("workflow", "list")] == ["antelope", "zebra"]
+    cut = cli("workflow", "list", "--limit", "1")
+    assert "antelope" in cut.stdout
+    assert cut.stderr == "Only the first 1 are shown; --limit shows more.\n"
 
 
 def test_show_of_what_is_not_there_says_so(cli: CommandLine) -> None:
