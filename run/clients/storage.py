@@ -13,7 +13,7 @@ from google.cloud.storage import Blob, Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from run.clients.google_failures import translated
-from run.errors import AcceleratorError
+from run.errors import AcceleratorError, PermanentFailure
 
 _ROLE = "roles/storage.objectUser on the bucket"
 
@@ -91,7 +91,7 @@ class Storage:
         """Copy exactly this generation of `source`; `metadata` is added to the source's own.
 
         `replaces` is the generation that the destination has now, 0 for none. Raises Changed when the source is no
-        longer of its generation or the destination is not of that one.
+        longer of its generation or the destination is not of that one, PermanentFailure when there is no such bucket.
         """
         doing = f"copying {source.uri} to gs://{bucket}/{name}"
         with translated(doing, _ROLE), _preconditions(doing):
@@ -103,14 +103,15 @@ class Storage:
             target = _like(original, self._client.bucket(bucket).blob(name), metadata)
             token: str | None = None
             while True:
-                token, _, _ = target.rewrite(
-                    original,
-                    token=token,
-                    if_generation_match=replaces,
-                    if_source_generation_match=source.generation,
-                    timeout=self._call_seconds,
-                    retry=self._retry,
-                )
+                with self._existing(bucket):
+                    token, _, _ = target.rewrite(
+                        original,
+                        token=token,
+                        if_generation_match=replaces,
+                        if_source_generation_match=source.generation,
+                        timeout=self._call_seconds,
+                        retry=self._retry,
+                    )
                 if token is None:
                     return _stored(target)
 
@@ -125,6 +126,20 @@ class Storage:
         except Changed:
             return False
         return True
+
+    @contextmanager
+    def _existing(self, bucket: str) -> Iterator[None]:
+        # 404 is said of a missing bucket as of a missing object. The role lets us list objects, not look at buckets.
+        try:
+            yield
+        except api.NotFound as missing:
+            try:
+                next(
+                    self._client.list_blobs(bucket, max_results=1, timeout=self._call_seconds, retry=self._retry), None
+                )
+            except api.NotFound:
+                raise PermanentFailure(f"there is no bucket gs://{bucket}; make it, or name another") from missing
+            raise
 
 
 @contextmanager

@@ -10,18 +10,18 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from run.clients.storage import Changed, StoredObject
-from run.errors import PassingFailure, PermanentFailure
+from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.kinds.bigquery_names import strict_template_problems
 from run.kinds.kind import Finished, Kind, KindConfig, Moved, ObjectVersion, TakenFile, Work
 from run.workflows.scope import Scope
-from run.workflows.templates import NameType, TemplateError, Value, render
+from run.workflows.templates import NameType, TemplateError, Value, all_names_in, render
 
 #: Custom metadata of an archived object: its own address, so that a copy of it elsewhere is a new file again.
 ARCHIVE_MARKER = "cloud-accelerator-archived-to"
 SOURCE = "cloud-accelerator-source"
 SOURCE_GENERATION = "cloud-accelerator-source-generation"
 
-_FILE_NAMES = {"file_name": NameType.TEXT, "file_stem": NameType.TEXT, "generation": NameType.TEXT}
+_FILE_NAMES = dict.fromkeys(("file_task", "file_name", "file_stem", "generation"), NameType.TEXT)
 _MOST_NAME_BYTES = 1024
 _LOOKS = 3
 
@@ -36,10 +36,10 @@ def _listed(value: object) -> object:
 
 
 class ArchiveFileConfig(KindConfig):
-    """The keys of an `archive_file` task; `to` may use file_name, file_stem and generation of each file."""
+    """The keys of an `archive_file` task; `to` may use file_task, file_name, file_stem and generation of each file."""
 
     files_of: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
-    to: str = "gs://{archive_bucket}/{workflow}/{batch_id}/{file_name}"
+    to: str = "gs://{archive_bucket}/{workflow}/{batch_id}/{file_task}/{file_name}"
 
 
 class ArchiveFile(Kind[ArchiveFileConfig]):
@@ -61,14 +61,19 @@ class ArchiveFile(Kind[ArchiveFileConfig]):
             yield "to", reason
         if not config.to.startswith("gs://") or "/" not in config.to.removeprefix("gs://").strip("/"):
             yield "to", "is a whole address, such as 'gs://{archive_bucket}/{workflow}/{batch_id}/{file_name}'"
+        for reason in _colliding(config, scope):
+            yield "to", reason
 
     def start(self, config: ArchiveFileConfig, work: Work) -> Finished:
         """Move every file; what another worker has moved already is left as it is."""
-        files = [_taken(work, task) for task in config.files_of]
-        waiting = [file for file in files if file.place == file.landed]
-        places = _places(config.to, work, waiting)
-        moved = [Moved(file.file_log_id, self._move(file.place, *place)) for file, place in places]
-        return Finished(_details(files, moved), tuple(moved))
+        files = {task: _taken(work, task) for task in config.files_of}
+        waiting = {task: file for task, file in files.items() if file.place == file.landed}
+        for file in waiting.values():
+            if file.read_by:
+                raise Unavailable(f"{file.place.uri} is still being read by {' and '.join(file.read_by)}")
+        kept = {source: self._move(source, *place) for source, place in _places(config.to, work, waiting).items()}
+        moved = [Moved(file.file_log_id, kept[file.place]) for file in waiting.values()]
+        return Finished(_details(list(files.values()), moved), tuple(moved))
 
     def _move(self, source: ObjectVersion, bucket: str, name: str) -> ObjectVersion:
         for _ in range(_LOOKS):
@@ -105,18 +110,36 @@ def _taken(work: Work, task: str) -> TakenFile:
     return work.files[task]
 
 
-def _places(to: str, work: Work, files: list[TakenFile]) -> list[tuple[TakenFile, tuple[str, str]]]:
-    places = [(file, _place(to, work.values, file)) for file in files]
-    for (bucket, name), count in Counter(place for _, place in places).items():
+def _colliding(config: ArchiveFileConfig, scope: Scope) -> Iterator[str]:
+    used = {use.name for use in all_names_in(config.to)}
+    if "generation" in used:
+        return
+    if len(config.files_of) > 1 and not used & _FILE_NAMES.keys():
+        yield "gives the files of several tasks one place; use file_task, file_name or generation in it"
+    if "batch_id" not in used and not (scope.batch_names and used.issuperset(scope.batch_names)):
+        yield "gives the files of different batches one place; use batch_id or generation in it"
+
+
+def _places(to: str, work: Work, files: Mapping[str, TakenFile]) -> dict[ObjectVersion, tuple[str, str]]:
+    """Where each object goes; one that several tasks took goes once, to the place that the first of them says."""
+    places: dict[ObjectVersion, tuple[str, str]] = {}
+    for task, file in files.items():
+        places.setdefault(file.place, _place(to, work.values, task, file))
+    for (bucket, name), count in Counter(places.values()).items():
         if count > 1:
-            both = " and ".join(file.place.uri for file, place in places if place == (bucket, name))
+            both = " and ".join(source.uri for source, place in places.items() if place == (bucket, name))
             raise PermanentFailure(f"{both} would both become gs://{bucket}/{name}; make `to` tell them apart")
     return places
 
 
-def _place(to: str, values: Mapping[str, Value], file: TakenFile) -> tuple[str, str]:
+def _place(to: str, values: Mapping[str, Value], task: str, file: TakenFile) -> tuple[str, str]:
     path = PurePosixPath(file.landed.name)
-    own = {"file_name": path.name, "file_stem": path.name.partition(".")[0], "generation": str(file.landed.generation)}
+    own = {
+        "file_task": task,
+        "file_name": path.name,
+        "file_stem": path.name.partition(".")[0],
+        "generation": str(file.landed.generation),
+    }
     try:
         uri = render(to, {**values, **own})
     except TemplateError as error:

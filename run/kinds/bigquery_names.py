@@ -11,7 +11,8 @@ from run.errors import PermanentFailure
 from run.kinds.kind import Work
 from run.workflows.templates import NameType, TemplateError, Value, all_names_in, render, template_problems
 
-_PART = re.compile(r"[\w-]{1,1024}", re.ASCII)
+#: Two dashes would begin a comment in SQL, so a dash stands alone and between other characters.
+_PART = re.compile(r"\w+(-\w+)*", re.ASCII)
 _TABLE = re.compile(r"((?P<project>([a-z0-9.-]+:)?[a-z0-9-]+)\.)?(?P<dataset>\w{1,1024})\.(?P<table>[\w-]{1,1024})")
 
 
@@ -62,7 +63,9 @@ def filled(template: str, values: Mapping[str, Value]) -> str:
 
 def _plain(value: str) -> str:
     if not _PART.fullmatch(value):
-        raise PermanentFailure(f"{value!r} cannot be a part of an identifier; letters, digits, '_' and '-' can")
+        raise PermanentFailure(
+            f"{value!r} cannot be a part of an identifier; letters, digits and '_' can, and single '-' between them"
+        )
     return value
 
 
@@ -103,7 +106,10 @@ def digest(*parts: object) -> str:
 
 
 def labels(work: Work, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Labels of a job: at most 63 characters, lower case letters, digits, `_` and `-`."""
+    """Labels of a job, the values brought into shape: at most 63 characters, lower case letters, digits, `_`, `-`.
+
+    https://docs.cloud.google.com/bigquery/docs/labels-intro
+    """
     wanted = {**(more or {}), "workflow": work.workflow, "task": work.task}
     return {name: re.sub(r"[^a-z0-9_-]", "_", value.lower())[:63] for name, value in wanted.items()}
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from run.clients.bigquery import FinishedJob
 from run.errors import PermanentFailure
+from run.kinds.appending import append_problems
 from run.kinds.bigquery_names import TableName, filled, job_id, labels, table_name, table_problems
 from run.kinds.kind import Finished, Kind, KindConfig, Work
 from run.kinds.sql_text import parameter_names
@@ -21,6 +23,16 @@ from run.workflows.templates import template_problems
 
 _WRITE = {"truncate": "WRITE_TRUNCATE", "append": "WRITE_APPEND", "empty": "WRITE_EMPTY"}
 _FIRST_ROW_CHARACTERS = 10_000
+_OWN_LABELS = ("workflow", "task")
+
+
+def _label_key(key: str) -> str:
+    # https://docs.cloud.google.com/bigquery/docs/labels-intro
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key):
+        raise ValueError("a label's key is at most 63 lower case letters, digits, '_' and '-', a letter first")
+    if key in _OWN_LABELS:
+        raise ValueError("every job has the labels workflow and task already")
+    return key
 
 
 class BigQueryQueryConfig(KindConfig):
@@ -31,7 +43,7 @@ class BigQueryQueryConfig(KindConfig):
     destination: str | None = None
     write: Literal["truncate", "append", "empty"] | None = None
     maximum_bytes_billed: int | None = Field(default=None, gt=0)
-    labels: dict[str, str] = Field(default_factory=dict, max_length=60)
+    labels: dict[Annotated[str, AfterValidator(_label_key)], str] = Field(default_factory=dict, max_length=60)
 
     @model_validator(mode="before")
     @classmethod
@@ -62,11 +74,16 @@ class BigQueryQuery(Kind[BigQueryQueryConfig]):
         """Yield (key, reason) for what is wrong with this configuration in its workflow."""
         for reason in template_problems(config.sql or "", scope.names):
             yield "sql", reason
+        if unknown := _unknown_parameters(config.sql or "", scope.parameter_names):
+            yield "sql", unknown
         if config.destination is not None:
             for reason in table_problems(config.destination, scope.names):
                 yield "destination", reason
         elif config.write:
             yield "write", "says how the destination is written, and there is none"
+        if config.write == "append":
+            for reason in append_problems(scope):
+                yield "write", f"{reason}, or write: truncate"
 
     def start(self, config: BigQueryQueryConfig, work: Work) -> Finished:
         """Run the SQL and wait until BigQuery says that it is done."""
@@ -79,7 +96,7 @@ class BigQueryQuery(Kind[BigQueryQueryConfig]):
 
 def _configuration(config: BigQueryQueryConfig, work: Work, sql: str, target: TableName | None) -> dict[str, Any]:
     query: dict[str, Any] = {"query": sql, "useLegacySql": False}
-    parameters = _parameters(sql, work)
+    parameters = query_parameters(sql, work)
     if parameters:
         query |= {"parameterMode": "NAMED", "queryParameters": parameters}
     if target:
@@ -89,15 +106,25 @@ def _configuration(config: BigQueryQueryConfig, work: Work, sql: str, target: Ta
     return {"query": query, "labels": labels(work, config.labels)}
 
 
-def _parameters(sql: str, work: Work) -> list[dict[str, Any]]:
+def query_parameters(sql: str, work: Work) -> list[dict[str, Any]]:
+    """The REST QueryParameters that the SQL uses; raises PermanentFailure when one has no value or none that fits."""
     known: dict[str, Any] = {**work.params, **work.batch_values, "batch_id": work.batch_id}
-    wanted = sorted(parameter_names(sql))
-    unknown = [f"@{name}" for name in wanted if name not in known]
-    if unknown:
-        raise PermanentFailure(
-            f"the SQL uses {', '.join(unknown)}, and only these have values: {', '.join(f'@{one}' for one in known)}"
-        )
-    return [{"name": name, **_parameter(name, known[name])} for name in wanted]
+    if unknown := _unknown_parameters(sql, known):
+        raise PermanentFailure(unknown)
+    # BigQuery does not tell upper case from lower in the name of a parameter, so each is given once.
+    values = {name.lower(): value for name, value in known.items()}
+    wanted = {name.lower(): name for name in sorted(parameter_names(sql), key=str.lower)}
+    return [{"name": name, **_parameter(name, values[lower])} for lower, name in wanted.items()]
+
+
+def _unknown_parameters(sql: str, known: Iterable[str]) -> str | None:
+    """What is wrong with the parameters that the SQL uses; None when all of them have values."""
+    names = sorted(known)
+    lower = {name.lower() for name in names}
+    unknown = [f"@{name}" for name in sorted(parameter_names(sql)) if name.lower() not in lower]
+    if not unknown:
+        return None
+    return f"the SQL uses {', '.join(unknown)}, and only these have values: {', '.join(f'@{name}' for name in names)}"
 
 
 def _parameter(name: str, value: Any) -> dict[str, Any]:
@@ -149,15 +176,17 @@ def _details(job: FinishedJob, target: TableName | None) -> dict[str, Any]:
         "rows_affected": query.get("numDmlAffectedRows"),
         "bytes_processed": query.get("totalBytesProcessed"),
         "bytes_billed": query.get("totalBytesBilled"),
-        "first_row": _small(job.first_row),
+        "first_row": first_row_as_json(job.first_row),
     }
 
 
-def _small(row: Mapping[str, Any] | None) -> Any:
+def first_row_as_json(row: Mapping[str, Any] | str | None) -> Any:
+    """The row as the task log keeps it: JSON values, or a sentence when it has more than 10,000 characters."""
     text = json.dumps(row, default=_json_value)
     if len(text) > _FIRST_ROW_CHARACTERS:
         return f"left out: it has {len(text)} characters"
-    return json.loads(text)
+    # JSON has no NaN and no Infinity, and the database takes only JSON: they are kept as words.
+    return json.loads(text, parse_constant=str)
 
 
 def _json_value(value: Any) -> str:

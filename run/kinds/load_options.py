@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
+from run.kinds.appending import append_problems
 from run.kinds.bigquery_names import strict_template_problems, table_problems
 from run.kinds.kind import KindConfig
+from run.kinds.load_columns import ColumnOptions, different_columns
 from run.workflows.scope import Scope
 
 BATCH_COLUMN = "batch_id"
+LOADER_COLUMN = "loaded_by"
+_COLUMN = r"^[A-Za-z_][A-Za-z0-9_]{0,299}$"
+_MARKS = ("batch_column", "loader_column")
 #: How many digits name a partition: https://docs.cloud.google.com/bigquery/docs/managing-partitioned-tables
 PARTITION_DIGITS = {"YEAR": 4, "MONTH": 6, "DAY": 8, "HOUR": 10}
 
@@ -54,15 +59,6 @@ def format_of(name: str) -> FileFormat | None:
     return next((kind for ending, kind in _ENDINGS.items() if lower.endswith(ending)), None)
 
 
-class ColumnOptions(KindConfig):
-    """One column; `type` and `mode` are BigQuery's words, `fields` are the columns of a RECORD."""
-
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,299}$")
-    type: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9]*(\([0-9, ]+\))?$")
-    mode: Literal["NULLABLE", "REQUIRED", "REPEATED"] = "NULLABLE"
-    fields: tuple[ColumnOptions, ...] = ()
-
-
 class CsvOptions(KindConfig):
     """How a CSV file is written; `skip_rows` counts the lines before the data, the header among them."""
 
@@ -88,22 +84,41 @@ class LoadFileConfig(KindConfig):
     partition: str | None = None
     partition_by: Literal["HOUR", "DAY", "MONTH", "YEAR"] | None = None
     partition_field: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    batch_column: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,299}$")
+    batch_column: str | None = Field(default=None, pattern=_COLUMN)
+    loader_column: str | None = Field(default=None, pattern=_COLUMN)
+
+    @field_validator("columns")
+    @classmethod
+    def _different_columns(cls, columns: Any) -> Any:
+        return columns if columns == "detect" else different_columns(columns)
 
     @property
     def batch_column_name(self) -> str:
         return self.batch_column or BATCH_COLUMN
+
+    @property
+    def loader_column_name(self) -> str:
+        return self.loader_column or LOADER_COLUMN
 
 
 def load_problems(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
     """Yield (key, reason) for what is wrong with a `load_file` task."""
     for reason in table_problems(config.table, scope.names):
         yield "table", reason
-    if config.write == "append" and scope.own_file and scope.own_file.on_new_generation == "rerun":
-        reason = "'append' would load a file twice when a newer generation of it arrives"
-        yield "write", f"{reason}; write on_new_generation: ignore, or write: replace"
+    if config.write == "append":
+        yield from _append_problems(scope)
+    if config.batch_column_name.lower() == config.loader_column_name.lower():
+        yield "loader_column", f"is another column than batch_column, and both are '{config.loader_column_name}'"
     yield from _format_problems(config)
     yield from _partition_problems(config, scope)
+
+
+def _append_problems(scope: Scope) -> Iterator[tuple[str, str]]:
+    if scope.own_file and scope.own_file.on_new_generation == "rerun":
+        reason = "'append' would load a file twice when a newer generation of it arrives"
+        yield "write", f"{reason}; write on_new_generation: ignore, or write: replace"
+    for reason in append_problems(scope):
+        yield "write", f"{reason}, or write: replace"
 
 
 def _format_problems(config: LoadFileConfig) -> Iterator[tuple[str, str]]:
@@ -123,15 +138,24 @@ def _partition_problems(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[
         yield "partition", "is for write: replace; append adds to the table as it is"
     if config.partition_by is None:
         yield "partition_by", "is missing; write HOUR, DAY, MONTH or YEAR, as the table is partitioned"
-    if config.batch_column:
-        yield "batch_column", "is for tables without partition, whose rows are told apart by it"
+    yield from _problems_of_sharing(config, scope)
     if re.search(r"[^0-9{}]", re.sub(r"\{[^{}]*\}", "", config.partition)):
         yield "partition", f"'{config.partition}' is no partition; write digits, such as '{{period:%Y%m}}'"
+
+
+def _problems_of_sharing(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+    for key in _MARKS:
+        if getattr(config, key):
+            yield key, "is for tables without partition, whose rows are told apart by it"
+    for task, keys in scope.same_kind.items():
+        if task != scope.task and keys.get("table") == config.table:
+            yield "partition", f"'{task}' loads into the same table, and each would remove what the other has loaded"
 
 
 def _problems_without_partition(config: LoadFileConfig) -> Iterator[tuple[str, str]]:
     for key in ("partition_by", "partition_field"):
         if getattr(config, key):
             yield key, "needs partition, which names the partition that a batch replaces"
-    if config.write == "append" and config.batch_column:
-        yield "batch_column", "is for write: replace, which deletes the batch's rows by it"
+    for key in _MARKS:
+        if config.write == "append" and getattr(config, key):
+            yield key, "is for write: replace, which deletes the batch's rows by it"

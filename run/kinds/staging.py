@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from run.clients.bigquery import Column
 from run.errors import PermanentFailure
@@ -17,23 +17,28 @@ _WIDER = {
 }
 
 
-def additions(loaded: Sequence[Column], target: Sequence[Column] | None, batch_column: str, table: str) -> list[str]:
+def additions(
+    loaded: Sequence[Column], target: Sequence[Column] | None, marks: Collection[str], table: str
+) -> list[str]:
     """The columns, in the words of ALTER TABLE, that the target lacks; `target` is None for a table to be made.
 
-    Raises PermanentFailure when the file has a column of the batch column's name or of another type than the table.
+    `marks` are the columns of our own, which tell whose rows they are. Raises PermanentFailure when the file has a
+    column of such a name, or one of another type than the table.
     """
-    if any(column.name.lower() == batch_column.lower() for column in loaded):
-        raise PermanentFailure(
-            f"the file has a column '{batch_column}', which {table} needs to tell batches apart; "
-            "name another with batch_column"
-        )
+    names = {column.name.lower() for column in loaded}
+    for mark in marks:
+        if mark.lower() in names:
+            raise PermanentFailure(
+                f"the file has a column '{mark}', which {table} needs to tell whose rows they are; "
+                "name another with batch_column or loader_column"
+            )
     if target is None:
         return []
     known = {column.name.lower(): column for column in target}
     clashes = [text for column in loaded if (text := _clash(column, known.get(column.name.lower())))]
     if clashes:
         raise PermanentFailure(f"the file does not fit {table}: {'; '.join(clashes)}; say the types with schema")
-    wanted = [*loaded, Column(batch_column, "STRING")]
+    wanted = [*loaded, *(Column(mark, "STRING") for mark in marks)]
     return [f"`{column.name}` {_sql_type(column)}" for column in wanted if column.name.lower() not in known]
 
 
@@ -41,6 +46,9 @@ def _clash(loaded: Column, target: Column | None) -> str | None:
     if target is None:
         return None
     same = loaded.type == target.type or target.type in _WIDER.get(loaded.type, set())
+    if loaded.fields and target.fields:
+        # INSERT takes a STRUCT only as it is: no field more, none less, in this order.
+        same = _sql_type(loaded).lower() == _sql_type(target).lower()
     if same and (loaded.mode == "REPEATED") == (target.mode == "REPEATED"):
         return None
     return f"'{loaded.name}' is {_sql_type(loaded)} in the file and {_sql_type(target)} in the table"

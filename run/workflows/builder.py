@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from run.workflows.batch_identity import BatchTemplate
-from run.workflows.definition import TaskDefinition, WorkflowDefinition
+from run.workflows.definition import FileTrigger, TaskDefinition, WorkflowDefinition
 from run.workflows.graph import ancestors, find_cycles, topological_order
 from run.workflows.keys import WorkflowKeys, problem_of_name
 from run.workflows.kind_config import ConfigurableKind, check_config
@@ -17,6 +17,9 @@ from run.workflows.scope import Scope
 from run.workflows.sentences import read_keys
 from run.workflows.tasks import RawTask, read_task
 from run.workflows.templates import NameType
+
+#: The tasks with a file above each task.
+FilesAbove = Mapping[str, Mapping[str, FileTrigger]]
 
 
 def build_workflow(
@@ -46,13 +49,15 @@ class _Builder:
         self._problems: list[Problem] = []
         #: Tasks whose own pattern is broken: what their kind says of missing names would mislead.
         self._broken_files: set[str] = set()
+        #: Kind, task, and the keys of the kind.
+        self._configs: dict[str, dict[str, Mapping[str, Any]]] = {}
 
     def build(self) -> tuple[WorkflowDefinition | None, list[Problem]]:
         top = self._read_top()
         tasks = [self._noting(read_task(name, raw, self._kinds)) for name, raw in top.tasks.items()]
         needs = self._read_needs(tasks)
         names, files = self._read_names(top, tasks)
-        above = None if needs is None else ancestors(needs, files)
+        above = None if needs is None else _files_above(needs, files)
         defined = {}
         for task in tasks:
             scope = self._scope(task, names, files.get(task.name), above)
@@ -71,6 +76,7 @@ class _Builder:
     def _noting(self, read: tuple[RawTask, list[Problem]]) -> RawTask:
         task, problems = read
         self._problems += problems
+        self._configs.setdefault(task.keys.kind, {})[task.name] = task.raw_config
         return task
 
     def _read_top(self) -> WorkflowKeys:
@@ -115,13 +121,19 @@ class _Builder:
             self._problems.append(_never_meeting(files, is_default="batch" not in self._data))
         return names, {file.task: file for file in files}
 
-    def _scope(
-        self, task: RawTask, names: Names, file: FileTask | None, above: Mapping[str, frozenset[str]] | None
-    ) -> Scope | None:
+    def _scope(self, task: RawTask, names: Names, file: FileTask | None, above: FilesAbove | None) -> Scope | None:
         """What the task may refer to; None when the workflow around it is too broken to say."""
         if above is None or task.name in self._broken_files or task.lacks_file:
             return None
-        return Scope(names.of_task(file), task.trigger, above[task.name])
+        return Scope(
+            names=names.of_task(file),
+            own_file=task.trigger,
+            file_tasks_above=above[task.name],
+            batch_names=tuple(names.batch.names),
+            param_names=tuple(names.params),
+            task=task.name,
+            same_kind=self._configs[task.keys.kind],
+        )
 
     def _define(self, task: RawTask, scope: Scope | None) -> TaskDefinition:
         config: dict[str, Any] = {}
@@ -129,6 +141,13 @@ class _Builder:
             config, findings = check_config(task.kind, task.raw_config, scope, self._folder)
             self._problems += task.problems(findings)
         return task.define(config)
+
+
+def _files_above(needs: Mapping[str, list[str]], files: Mapping[str, FileTask]) -> FilesAbove:
+    above = ancestors(needs, files)
+    # One mapping for all tasks below the same files, so that a workflow of thousands of tasks stays small.
+    shared = {chosen: {name: files[name].trigger for name in sorted(chosen)} for chosen in set(above.values())}
+    return {task: shared[chosen] for task, chosen in above.items()}
 
 
 def _problems_of_needs(task: RawTask, known: Mapping[str, list[str]]) -> list[Problem]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from run.workflows.definition import FileTrigger
@@ -12,11 +12,28 @@ from run.workflows.templates import NameType
 
 @dataclass(frozen=True)
 class Scope:
-    """The names that one task may use, its own file, and the tasks above it that take one."""
+    """The names that one task may use, its own file, and what it must know of the workflow around it."""
 
     names: Mapping[str, NameType]
     own_file: FileTrigger | None
-    file_tasks_above: frozenset[str]
+    #: The tasks with a file above this one, at any distance.
+    file_tasks_above: Mapping[str, FileTrigger] = field(default_factory=dict)
+    #: The parts of the batch id.
+    batch_names: Collection[str] = ()
+    param_names: Collection[str] = ()
+    #: This task's name, and the tasks of its kind, itself among them, each with the keys of its kind as written.
+    task: str = ""
+    same_kind: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def parameter_names(self) -> frozenset[str]:
+        """What has a value beside the text templates, as query parameters have: the batch's names and the params."""
+        return frozenset({"batch_id", *self.batch_names, *self.param_names})
+
+    @property
+    def rerun_by(self) -> tuple[str, ...]:
+        """The tasks above whose file, when a newer generation of it arrives, makes this task start again."""
+        return tuple(task for task, file in self.file_tasks_above.items() if file.on_new_generation == "rerun")
 
 
 def text_of_params(params: Mapping[str, Any]) -> dict[str, str]:

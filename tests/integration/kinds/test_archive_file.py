@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from run.errors import PermanentFailure
+from run.errors import PermanentFailure, Unavailable
 from run.kinds.archive_file import ARCHIVE_MARKER, SOURCE_GENERATION, is_archived
 from run.kinds.kind import Finished, ObjectVersion
 from tests.integration.kinds.room import Room
@@ -136,6 +136,39 @@ def test_a_file_can_move_inside_its_bucket(room: Room) -> None:
     (moved,) = archive(room, {"to": to}).moved
     assert moved.place.name == f"done/{room.name}/a-{room.files['load'].landed.generation}"
     assert room.read(moved.place) == b"1"
+
+
+def test_files_of_one_name_go_to_different_places_by_default(room: Room) -> None:
+    room.land("load", "sales/2024-03.csv", b"1")
+    room.land("other", "expenses/2024-03.csv", b"2")
+    moved = room.start("archive_file", {"files_of": ["load", "other"]}, room.work("archive")).moved
+    assert [room.read(one.place) for one in moved] == [b"1", b"2"]
+    assert moved[1].place.name.endswith("/2024-03/other/2024-03.csv")
+
+
+def test_an_object_that_two_tasks_took_moves_once_and_both_are_told(room: Room) -> None:
+    file = room.land("load", "a.csv", b"1")
+    room.files["other"] = replace(file, file_log_id=2)
+    for config in ({"files_of": ["load", "other"]}, {"files_of": ["load", "other"]}):
+        moved = archive(room, config).moved
+        assert [one.file_log_id for one in moved] == [1, 2]
+        assert moved[0].place == moved[1].place
+    assert room.read(moved[0].place) == b"1"
+
+
+def test_a_file_that_is_still_being_read_stays(room: Room) -> None:
+    file = room.land("load", "a.csv", b"1")
+    room.files["load"] = replace(file, read_by=("copies.load 2024-03",))
+    with pytest.raises(Unavailable, match=r"is still being read by copies\.load 2024-03"):
+        archive(room)
+    assert room.read(file.place) == b"1"
+
+
+def test_a_missing_archive_bucket_is_named(room: Room) -> None:
+    file = room.land("load", "a.csv", b"1")
+    with pytest.raises(PermanentFailure, match="there is no bucket gs://no-such-bucket"):
+        archive(room, {"to": "gs://no-such-bucket/{file_name}"})
+    assert room.read(file.place) == b"1"
 
 
 @pytest.mark.parametrize("to", ["s3://x/y", "gs://archive", "gs://archive/a//b", "gs://archive/a*", "gs://archive/a/"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -132,12 +133,78 @@ def test_a_job_that_takes_too_long_is_left_to_the_next_delivery(wire: BigQueryWi
     assert BigQuery("p", endpoint=wire.url).load("job", LOAD).adopted
 
 
-def test_a_server_that_does_not_answer_is_a_passing_failure_soon() -> None:
+def test_a_server_that_does_not_answer_leaves_the_attempt_open_soon() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(PassingFailure, match="no answer"):
+        with pytest.raises(Unavailable, match="no answer"):
             BigQuery("p", endpoint=nobody, call_seconds=0.2, retry_seconds=0.5).load("job", LOAD)
+
+
+def test_a_job_whose_outcome_is_unknown_is_not_given_up_but_adopted_later(wire: BigQueryWire) -> None:
+    client = BigQuery("p", endpoint=wire.url, call_seconds=1, retry_seconds=0.3)
+    wire.silent_from_insert = True
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="the wire says backendError"):
+            client.load("job", LOAD)
+    wire.silent = wire.silent_from_insert = False
+    assert client.load("job", LOAD).adopted
+    assert len(wire.jobs) == 1
+
+
+def test_a_job_that_is_known_and_cannot_be_found_leaves_the_attempt_open(
+    wire: BigQueryWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = BigQuery("p", endpoint=wire.url)
+    client.load("job", LOAD)
+    wire.hidden_gets = 10_000
+    monkeypatch.setattr("run.clients.bigquery._FRESH_JOB_SECONDS", 0)
+    with pytest.raises(Unavailable, match="BIGQUERY_LOCATION"):
+        client.load("job", LOAD)
+
+
+def test_all_jobs_of_an_attempt_share_one_deadline(wire: BigQueryWire) -> None:
+    client = BigQuery("p", endpoint=wire.url, wait_seconds=0)
+    until = client.deadline()
+    with pytest.raises(Unavailable, match="no time is left"):
+        client.query("job", {"query": {"query": "SELECT 1", "useLegacySql": False}}, until)
+    assert not wire.inserts
+
+
+def test_a_result_that_cannot_be_read_does_not_undo_a_success(wire: BigQueryWire) -> None:
+    wire.unreadable_results = True
+    done = BigQuery("p", endpoint=wire.url).query("job", {"query": {"query": "SELECT 1", "useLegacySql": False}})
+    assert isinstance(done.first_row, str)
+    assert done.first_row.startswith("could not be read: ")
+    assert "accessDenied" in done.first_row
+
+
+@pytest.mark.parametrize(
+    ("name", "format_", "option"),
+    [
+        ("a.avro", "avro", {"useAvroLogicalTypes": True}),
+        ("a.parquet", "parquet", {"parquetOptions": {"enableListInference": True}}),
+    ],
+)
+def test_dates_and_lists_of_a_file_that_describes_itself_keep_their_types(
+    room_on_the_wire: Room, wire: BigQueryWire, name: str, format_: str, option: dict[str, object]
+) -> None:
+    room_on_the_wire.land("load", name, b"x")
+    room_on_the_wire.start("load_file", {**PARTITIONED, "format": format_}, march(room_on_the_wire))
+    load = wire.inserts[0]["configuration"]["load"]
+    assert {key: load.get(key) for key in option} == option
+
+
+def test_digits_and_lengths_of_a_type_are_sent_as_the_protocol_has_them(
+    room_on_the_wire: Room, wire: BigQueryWire
+) -> None:
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    columns = [{"name": "price", "type": "numeric(10, 2)"}, {"name": "code", "type": "STRING(3)"}]
+    room_on_the_wire.start("load_file", {**PARTITIONED, "schema": columns}, march(room_on_the_wire))
+    assert wire.inserts[0]["configuration"]["load"]["schema"]["fields"] == [
+        {"name": "price", "mode": "NULLABLE", "type": "NUMERIC", "precision": "10", "scale": "2"},
+        {"name": "code", "mode": "NULLABLE", "type": "STRING", "maxLength": "3"},
+    ]
 
 
 def test_a_query_says_destination_parameters_limit_and_labels(room_on_the_wire: Room, wire: BigQueryWire) -> None:
@@ -173,16 +240,49 @@ def test_a_query_says_destination_parameters_limit_and_labels(room_on_the_wire: 
 CONCURRENT = {"reason": "invalidQuery", "message": "Transaction is aborted due to concurrent update against table x"}
 
 
+DAILY = {"table": "sales.daily"}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("run.kinds.target_table._LONGEST_PAUSE_SECONDS", 0.01)
+
+
+def steps_of(wire: BigQueryWire) -> list[str]:
+    """The step and number of each insert, as the job ids have them."""
+    return [re.sub(r".*-1-([a-z]+(-\d+)?)-[0-9a-f]{32}$", r"\1", one["jobReference"]["jobId"]) for one in wire.inserts]
+
+
 def test_a_transaction_that_another_one_undid_is_tried_again_under_a_new_id(
-    room_on_the_wire: Room, wire: BigQueryWire
+    room_on_the_wire: Room, wire: BigQueryWire, impatient: None
 ) -> None:
     load, create = None, None
     wire.error_results = [load, create, CONCURRENT]
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
-    finished = room_on_the_wire.start("load_file", {"table": "sales.daily"}, march(room_on_the_wire))
-    steps = [one["jobReference"]["jobId"].split("-")[-2] for one in wire.inserts]
-    assert steps == ["load", "create", "1", "2"]
-    assert finished.details["transaction_job_id"] == wire.inserts[-1]["jobReference"]["jobId"]
+    finished = room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
+    assert steps_of(wire) == ["load", "prepare-1", "write-1", "write-2"]
+    assert finished.details["write_job_id"] == wire.inserts[-1]["jobReference"]["jobId"]
+
+
+def test_a_table_that_stays_busy_leaves_the_attempt_open_and_the_next_worker_counts_on(
+    room_on_the_wire: Room, wire: BigQueryWire, impatient: None
+) -> None:
+    wire.error_results = [None, None, *[CONCURRENT] * 8]
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    with pytest.raises(Unavailable, match="busy, tried 8 times"):
+        room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
+    room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
+    assert steps_of(wire) == ["load", "prepare-1", *(f"write-{number}" for number in range(1, 10))]
+
+
+@pytest.mark.parametrize("reason", ["duplicate", "rateLimitExceeded"])
+def test_a_table_that_somebody_else_makes_at_the_same_moment_is_looked_at_again(
+    room_on_the_wire: Room, wire: BigQueryWire, impatient: None, reason: str
+) -> None:
+    wire.error_results = [None, {"reason": reason, "message": "Already Exists"}]
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
+    assert steps_of(wire) == ["load", "prepare-1", "prepare-2", "write-1"]
 
 
 def test_a_takeover_between_the_load_and_the_transaction_does_only_what_is_left(
@@ -191,20 +291,41 @@ def test_a_takeover_between_the_load_and_the_transaction_does_only_what_is_left(
     wire.error_results = [None, None, {"reason": "invalid", "message": "the worker died here"}]
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
     with pytest.raises(PermanentFailure, match="died here"):
-        room_on_the_wire.start("load_file", {"table": "sales.daily"}, march(room_on_the_wire))
+        room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
     died = wire.inserts[-1]["jobReference"]["jobId"]
     del wire.jobs[died]
-    room_on_the_wire.start("load_file", {"table": "sales.daily"}, march(room_on_the_wire))
-    assert [one["jobReference"]["jobId"] for one in wire.inserts].count(died) == 2
-    assert len(wire.inserts) == 4
-    assert not wire.tables
+    room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
+    assert steps_of(wire) == ["load", "prepare-1", "write-1", "write-1"]
+    assert set(wire.tables) == {"daily"}
 
 
-def test_a_file_that_changes_while_it_is_loaded_never_reaches_the_table(
+def test_a_takeover_of_what_is_written_already_is_a_success_whatever_became_of_the_file(
     room_on_the_wire: Room, wire: BigQueryWire
+) -> None:
+    file = room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    append = {**DAILY, "write": "append"}
+    first = room_on_the_wire.start("load_file", append, march(room_on_the_wire))
+    room_on_the_wire.put("landing", file.place.name, b"id\n2\n")
+    again = room_on_the_wire.start("load_file", append, march(room_on_the_wire))
+    assert again.details["write_job_id"] == first.details["write_job_id"]
+    assert steps_of(wire) == ["load", "prepare-1", "write-1"]
+
+
+@pytest.mark.parametrize("write", ["replace", "append"])
+def test_a_file_that_changes_while_it_is_loaded_never_reaches_the_table(
+    room_on_the_wire: Room, wire: BigQueryWire, write: str
 ) -> None:
     file = room_on_the_wire.land("load", "a.csv", b"id\n1\n")
     wire.on_insert = lambda: room_on_the_wire.put("landing", file.place.name, b"id\n2\n")
     with pytest.raises(PermanentFailure, match=f"and {file.place.generation} was to be loaded"):
-        room_on_the_wire.start("load_file", {"table": "sales.daily"}, march(room_on_the_wire))
-    assert len(wire.inserts) == 1
+        room_on_the_wire.start("load_file", {**DAILY, "write": write}, march(room_on_the_wire))
+    assert steps_of(wire) == ["load"]
+    assert wire.expiries == list(wire.tables)
+
+
+def test_a_staging_table_that_another_worker_changes_at_the_same_moment_is_no_failure(
+    room_on_the_wire: Room, wire: BigQueryWire
+) -> None:
+    wire.patch_refusal = (412, "conditionNotMet")
+    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
+    assert room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire)).details["rows"] == 3

@@ -25,11 +25,27 @@ NAMES = {
 }
 
 
-def problems(kind: str, config: dict[str, Any], *, newer: Literal["rerun", "ignore"] = "rerun") -> dict[str, str]:
+def problems(
+    kind: str,
+    config: dict[str, Any],
+    *,
+    newer: Literal["rerun", "ignore"] = "rerun",
+    above: Literal["rerun", "ignore"] = "ignore",
+    beside: dict[str, Any] | None = None,
+) -> dict[str, str]:
     settings = Settings(database_url="postgresql://nobody@localhost/none", project="local", landing_bucket="landing")
     chosen = build_kinds(Clients(settings))[kind]
     trigger = FileTrigger(pattern="gs://landing/(?P<period>.*)", on_new_generation=newer)
-    scope = Scope(NAMES, trigger if chosen.takes_file else None, frozenset({"load_sales"}))
+    parent = FileTrigger(pattern="gs://landing/(?P<period>.*)", on_new_generation=above)
+    scope = Scope(
+        names=NAMES,
+        own_file=trigger if chosen.takes_file else None,
+        file_tasks_above={"load_sales": parent, "load_rent": parent} if kind != "load_file" or above == "rerun" else {},
+        batch_names=("period",),
+        param_names=("region",),
+        task="this",
+        same_kind={"this": config, **({"other": beside} if beside else {})},
+    )
     return dict(chosen.problems(chosen.config.model_validate(config), scope))
 
 
@@ -51,6 +67,8 @@ MONTHLY = {"partition": "{period:%Y%m}", "partition_by": "MONTH"}
             {"sql": "SELECT '{}', '{x}' FROM t_{period:%Y}", "destination": "a.b_{region}", "write": "empty"},
         ),
         ("archive_file", {"files_of": "load_sales"}),
+        ("archive_file", {"files_of": ["load_sales", "load_rent"]}),
+        ("archive_file", {"files_of": "load_sales", "to": "gs://b/{period:%Y-%m}.csv"}),
         ("archive_file", {"files_of": ["load_sales"], "to": "gs://b/{period:%Y}/{file_stem}_{generation}.csv"}),
     ],
 )
@@ -78,10 +96,14 @@ def test_a_right_configuration_has_no_problems(kind: str, config: dict[str, Any]
         ("bigquery_query", {"sql": "SELECT {batchid}"}, "sql", "batch_id"),
         ("bigquery_query", {"sql": "SELECT 1", "write": "append"}, "write", "there is none"),
         ("bigquery_query", {"sql": "SELECT 1", "destination": "t"}, "destination", "dataset.table"),
-        ("archive_file", {"files_of": "load_costs"}, "files_of", "there are: load_sales"),
+        ("archive_file", {"files_of": "load_costs"}, "files_of", "there are: load_rent, load_sales"),
         ("archive_file", {"files_of": ["load_sales", "load_sales"]}, "files_of", "2 times"),
-        ("archive_file", {"files_of": "load_sales", "to": "gs://b"}, "to", "whole address"),
-        ("archive_file", {"files_of": "load_sales", "to": "gs://b/{nobody_knows}"}, "to", "not a known name"),
+        ("archive_file", {"files_of": "load_sales", "to": "gs://{batch_id}"}, "to", "whole address"),
+        ("archive_file", {"files_of": "load_sales", "to": "gs://b/{file_name}"}, "to", "files of different batches"),
+        ("archive_file", {"files_of": ["load_sales", "load_rent"], "to": "gs://b/{batch_id}"}, "to", "several tasks"),
+        ("load_file", {"table": "a.b", "batch_column": "X", "loader_column": "x"}, "loader_column", "both are 'x'"),
+        ("load_file", {"table": "a.b", **MONTHLY, "loader_column": "b"}, "loader_column", "without partition"),
+        ("archive_file", {"files_of": "load_sales", "to": "gs://{batch_id}/{nobody_knows}"}, "to", "not a known name"),
     ],
 )
 def test_a_wrong_configuration_is_named_by_its_key(kind: str, config: dict[str, Any], key: str, reason: str) -> None:
@@ -90,6 +112,55 @@ def test_a_wrong_configuration_is_named_by_its_key(kind: str, config: dict[str, 
 
 def test_append_is_right_when_newer_generations_are_ignored() -> None:
     assert problems("load_file", {"table": "a.b", "write": "append"}, newer="ignore") == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("load_file", {"table": "a.b", "write": "append"}),
+        ("bigquery_query", {"sql": "SELECT 1", "destination": "a.b", "write": "append"}),
+    ],
+)
+def test_append_is_refused_below_a_file_that_makes_it_start_again(kind: str, config: dict[str, Any]) -> None:
+    reason = problems(kind, config, newer="ignore", above="rerun")["write"]
+    assert "file of 'load_" in reason
+    assert "on_new_generation: ignore there" in reason
+    assert problems(kind, config, newer="ignore") == {}
+
+
+def test_two_tasks_never_truncate_partitions_of_one_table() -> None:
+    config = {"table": "finance.sales", **MONTHLY}
+    assert (
+        "'other' loads into the same table"
+        in problems("load_file", config, beside={"table": "finance.sales"})["partition"]
+    )
+    assert problems("load_file", config, beside={"table": "finance.rent"}) == {}
+    assert problems("load_file", {"table": "finance.sales"}, beside={"table": "finance.sales"}) == {}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [{"name": "id", "type": "NOPE"}],
+        [{"name": "id", "type": "INT64(3)"}],
+        [{"name": "id", "type": "NUMERIC(10, 12)"}],
+        [{"name": "id", "type": "NUMERIC(40)"}],
+        [{"name": "id", "type": "STRING(1, 2)"}],
+        [{"name": "id", "type": "INT64"}, {"name": "ID", "type": "STRING"}],
+        [{"name": "id", "type": "RECORD"}],
+        [{"name": "id", "type": "INT64", "fields": [{"name": "x", "type": "INT64"}]}],
+        [{"name": "id", "type": "RECORD", "fields": [{"name": "x", "type": "DATE"}, {"name": "x", "type": "DATE"}]}],
+    ],
+)
+def test_a_schema_that_bigquery_would_refuse_is_refused_by_check(columns: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValidationError):
+        {one.name: one for one in KINDS}["load_file"].config.model_validate({"table": "a.b", "schema": columns})
+
+
+@pytest.mark.parametrize("kind", ["BIGNUMERIC(76, 38)", "bytes(5)", "NUMERIC(38,9)", "GEOGRAPHY", "json"])
+def test_every_type_of_bigquery_is_taken(kind: str) -> None:
+    columns = [{"name": "id", "type": kind}]
+    {one.name: one for one in KINDS}["load_file"].config.model_validate({"table": "a.b", "schema": columns})
 
 
 @pytest.mark.parametrize(

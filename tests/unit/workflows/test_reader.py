@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,7 +13,8 @@ from run.workflows.builder import build_workflow
 from run.workflows.definition import FileTrigger, TriggerRule, WorkflowDefinition
 from run.workflows.document import read_document
 from run.workflows.reader import read_workflow, read_workflows
-from tests.unit.workflows.toy_kinds import KINDS, SETTINGS
+from run.workflows.scope import Scope
+from tests.unit.workflows.toy_kinds import KINDS, SETTINGS, Query, QueryConfig
 
 REFUSED = sorted((Path(__file__).parent / "refused").glob("*.yaml"))
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "workflows.md"
@@ -168,6 +170,38 @@ def test_a_kind_sees_the_file_tasks_above_it_at_any_distance(tmp_path: Path) -> 
           beside: {kind: query, sql: archive}
         """
     assert complaints(tmp_path, text) == ["7: task 'beside': 'sql': no task above takes a file"]
+
+
+def test_a_kind_sees_the_workflow_around_its_task(tmp_path: Path) -> None:
+    seen: dict[str, Scope] = {}
+
+    class Watching(Query):
+        def problems(self, config: QueryConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+            seen[scope.task] = scope
+            return iter(())
+
+    path = tmp_path / "workflow.yaml"
+    path.write_text(AROUND, encoding="utf-8")
+    read_workflow(path, {**KINDS, "query": Watching()}, SETTINGS)
+    assert seen["first"].parameter_names == {"batch_id", "day", "region"}
+    assert {task: file.on_new_generation for task, file in seen["second"].file_tasks_above.items()} == {
+        "kept": "ignore",
+        "again": "rerun",
+    }
+    assert (seen["first"].rerun_by, seen["second"].rerun_by) == ((), ("again",))
+    assert seen["first"].same_kind == {"first": {"sql": "1"}, "second": {"sql": "2"}}
+
+
+AROUND = r"""
+workflow: w
+batch: "{day}"
+params: {region: north}
+tasks:
+  again: {kind: load, file: 'gs://b/a(?P<day>\d+)', table: t}
+  kept: {kind: load, file: 'gs://b/k(?P<day>\d+)', table: t, on_new_generation: ignore}
+  first: {kind: query, sql: "1", needs: [kept]}
+  second: {kind: query, sql: "2", needs: [first, again]}
+"""
 
 
 def test_a_broken_graph_makes_no_kind_complain_of_what_it_cannot_see(tmp_path: Path) -> None:
