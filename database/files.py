@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -153,7 +153,7 @@ _OF_ATTEMPT = text(f"""
                  JOIN workflow w ON w.workflow_id = r.workflow_id
                  JOIN task rt ON rt.task_id = r.task_id
                 WHERE r.bucket = f.bucket AND r.object = f.object AND r.generation = f.generation
-                  AND r.decision = 'TAKEN' AND r.file_log_id <> f.file_log_id
+                  AND r.decision = 'TAKEN' AND r.task_id <> :task_id
                   AND b.status IN ('NEW', 'PROCESSING')
                 ORDER BY r.file_log_id
            )
@@ -183,15 +183,26 @@ def files_of_attempt(tx: Connection, key: TaskKey, attempt: int) -> dict[str, Lo
     return found
 
 
+_LOCK_OBJECT = text("SELECT pg_advisory_xact_lock(hashtextextended(:bucket || '/' || :object, :task_id))")
+
+
+def lock_object(tx: Connection, arrival: Arrival, task_id: int) -> None:
+    """Let what arrives of one object for one task be decided one after the other; the first lock of its transaction."""
+    tx.execute(_LOCK_OBJECT, {**vars(arrival), "task_id": task_id})
+
+
 _NEWEST_TAKEN = text("""
-    SELECT max(generation) FROM file_log
-     WHERE bucket = :bucket AND object = :object AND task_id = :task_id AND decision = 'TAKEN'
+    SELECT max(f.generation)
+      FROM file_log f JOIN task_batch b ON b.workflow_id = f.workflow_id AND b.batch_id = f.batch_id
+     WHERE f.bucket = :bucket AND f.object = :object AND f.task_id = :task_id AND f.decision = 'TAKEN'
+       AND b.status <> 'CANCELLED'
 """)
 
 
-def newest_taken(tx: Connection, arrival: Arrival, task_id: int) -> int | None:
-    """The newest generation of this object that the task has taken, in whatever batch."""
-    newest: int | None = tx.execute(_NEWEST_TAKEN, {**vars(arrival), "task_id": task_id}).scalar_one()
+def newest_taken(tx: Connection, bucket: str, name: str, task_id: int) -> int | None:
+    """The newest generation of this object that the task has taken, in whatever batch that is not cancelled."""
+    given = {"bucket": bucket, "object": name, "task_id": task_id}
+    newest: int | None = tx.execute(_NEWEST_TAKEN, given).scalar_one()
     return newest
 
 
@@ -206,27 +217,45 @@ def supersede(tx: Connection, file_log_id: int, reason: str) -> None:
     tx.execute(_SUPERSEDE, {"file_log_id": file_log_id, "reason": reason})
 
 
+@dataclass(frozen=True)
+class NewPlace:
+    """Where a file has gone."""
+
+    file_log_id: int
+    bucket: str
+    object: str
+    generation: int
+
+
 _MOVE = text("""
     WITH same AS (
-        SELECT f.file_log_id FROM file_log f, file_log moved
-         WHERE moved.file_log_id = :file_log_id
-           AND f.bucket = moved.bucket AND f.object = moved.object AND f.generation = moved.generation
-           AND f.task_id IS NOT NULL
+        SELECT f.file_log_id, v.bucket, v.object, v.generation
+          FROM unnest(CAST(:file_log_ids AS bigint[]), CAST(:buckets AS text[]), CAST(:objects AS text[]),
+                      CAST(:generations AS bigint[])) AS v (file_log_id, bucket, object, generation)
+          JOIN file_log moved ON moved.file_log_id = v.file_log_id
+          JOIN file_log f ON f.bucket = moved.bucket AND f.object = moved.object AND f.generation = moved.generation
+                         AND f.task_id IS NOT NULL
          ORDER BY f.file_log_id FOR NO KEY UPDATE OF f
     )
     UPDATE file_log f
-       SET place_bucket = :place_bucket, place_object = :place_object, place_generation = :place_generation
+       SET place_bucket = same.bucket, place_object = same.object, place_generation = same.generation
       FROM same WHERE f.file_log_id = same.file_log_id
 """)
 
 
-def store_place(tx: Connection, file_log_id: int, bucket: str, name: str, generation: int) -> None:
-    """Remember where a file has gone: every later attempt of every task that took it reads it there.
+def store_places(tx: Connection, places: Sequence[NewPlace]) -> None:
+    """Remember where files have gone: every later attempt of every task that took them reads them there.
 
-    Rows of the file log are locked after all batch tasks and the batch.
+    Rows of the file log are locked after all batch tasks and the batch, in the order of their ids.
     """
-    given = {"place_bucket": bucket, "place_object": name, "place_generation": generation}
-    tx.execute(_MOVE, {"file_log_id": file_log_id, **given})
+    if places:
+        given = {
+            "file_log_ids": [place.file_log_id for place in places],
+            "buckets": [place.bucket for place in places],
+            "objects": [place.object for place in places],
+            "generations": [place.generation for place in places],
+        }
+        tx.execute(_MOVE, given)
 
 
 _IS_OUR_PLACE = text("""

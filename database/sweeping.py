@@ -43,12 +43,19 @@ _DUE = text(f"""
 """)
 
 _NOT_PUBLISHED = text(f"""
+    WITH unpublished AS (
+        SELECT t.workflow_id, t.batch_id, t.task_id
+          FROM unnest(CAST(:workflow_ids AS bigint[]), CAST(:batch_ids AS text[]), CAST(:task_ids AS bigint[]))
+               AS v (workflow_id, batch_id, task_id)
+          JOIN batch_task t
+            ON t.workflow_id = v.workflow_id AND t.batch_id = v.batch_id AND t.task_id = v.task_id AND t.status = 'NEW'
+           FOR NO KEY UPDATE OF t SKIP LOCKED
+    )
     UPDATE batch_task t
        SET publishes = GREATEST(t.publishes - 1, 0),
            publish_after = clock_timestamp() + {FIRST_REPUBLISH_SECONDS} * interval '1 second'
-      FROM unnest(CAST(:workflow_ids AS bigint[]), CAST(:batch_ids AS text[]), CAST(:task_ids AS bigint[]))
-           AS v (workflow_id, batch_id, task_id)
-     WHERE t.workflow_id = v.workflow_id AND t.batch_id = v.batch_id AND t.task_id = v.task_id AND t.status = 'NEW'
+      FROM unpublished u
+     WHERE t.workflow_id = u.workflow_id AND t.batch_id = u.batch_id AND t.task_id = u.task_id AND t.status = 'NEW'
 """)
 
 _DEAD = text(f"""

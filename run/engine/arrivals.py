@@ -15,6 +15,7 @@ from database.files import (
     WantedBy,
     awaiting_batch,
     is_decided,
+    lock_object,
     newest_taken,
     record_file,
     supersede,
@@ -65,6 +66,7 @@ def take_file(tx: Transaction, arrival: Arrival, wanted: Wanted, day: date | Non
     batch.
     """
     current, task_id = wanted.file_task.current, wanted.file_task.task_id
+    lock_object(tx, arrival, task_id)
     # Asked before a batch is opened: the day or the workflow's template may have changed since it was announced first.
     if is_decided(tx, arrival, task_id):
         return ANNOUNCED_BEFORE
@@ -75,10 +77,8 @@ def take_file(tx: Transaction, arrival: Arrival, wanted: Wanted, day: date | Non
         return Decided(decision, None, reason=reason)
     joined = join_batch_of_values(tx, current, wanted.groups, f"{arrival.uri}#{arrival.generation}", day)
     key = TaskKey(joined.key.workflow_id, joined.key.batch_id, task_id)
-    # Two files for one task, or one file announced twice at once, are decided one after the other.
+    # Two objects for one task of one batch are decided one after the other too.
     lock_tasks(tx, joined.key, [task_id])
-    if is_decided(tx, arrival, task_id):
-        return ANNOUNCED_BEFORE
     decided = _decide(tx, arrival, wanted, key)
     return replace(decided, released=(*joined.released, *decided.released))
 
@@ -107,7 +107,7 @@ def _judge_for_fresh_batch(tx: Transaction, arrival: Arrival, wanted: Wanted) ->
     # Where every trigger opens its own batch, generations of one object do not meet in one; they are compared here.
     if not BatchTemplate(wanted.file_task.current.batch_template).is_fresh:
         return None
-    newest = newest_taken(tx, arrival, wanted.file_task.task_id)
+    newest = newest_taken(tx, arrival.bucket, arrival.object, wanted.file_task.task_id)
     if newest is None:
         return None
     trigger = FileTrigger.model_validate(wanted.file_task.file)

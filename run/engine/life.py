@@ -11,7 +11,7 @@ from typing import Any
 
 from database.attempts import Claimed, claim, finish, hand_back, take_over
 from database.batches import task_state
-from database.files import LoggedFile, files_of_attempt, store_place
+from database.files import LoggedFile, NewPlace, files_of_attempt, store_places
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import Status
@@ -154,9 +154,7 @@ class TaskLife:
             else:
                 may_skip = status is not Status.SUCCESS or claimed.success_may_skip
                 checked = check_and_trigger_children(tx, key, may_skip=may_skip)
-            for moved in outcome.moved:
-                place = moved.place
-                store_place(tx, moved.file_log_id, place.bucket, place.name, place.generation)
+            store_places(tx, [_new_place(moved) for moved in outcome.moved])
             return checked
 
         checked = self._database.transact(write_and_check)
@@ -167,6 +165,10 @@ class TaskLife:
 def _failed(text: str, details: Mapping[str, Any]) -> Outcome:
     cut = text if len(text) <= LONGEST_ERROR else f"... {text[-LONGEST_ERROR:]}"
     return Outcome(Status.ERROR, storable(cut) or "no message", storable(details))
+
+
+def _new_place(moved: Moved) -> NewPlace:
+    return NewPlace(moved.file_log_id, moved.place.bucket, moved.place.name, moved.place.generation)
 
 
 def _names(claimed: Claimed) -> dict[str, str]:

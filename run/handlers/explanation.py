@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from database.batches import find_batch, today
-from database.files import LoggedFile, awaiting_batch, taken_files
+from database.files import LoggedFile, awaiting_batch, newest_taken, taken_files
 from database.keys import TaskKey
 from database.listings.files import files_at
 from database.listings.schema import forbid_writing
@@ -60,6 +60,8 @@ def explain(database: Database, files: FileHandler, bucket: str, name: str) -> E
         return Explained(uri, "it is the placeholder of a folder")
     found = files.find_wanted(uri)
     wanted, mismatches = found.wanted, found.mismatches
+    if found.unreadable and not wanted and not mismatches:
+        return Explained(uri, f"this revision cannot read the triggers of {', '.join(found.unreadable)}; it would wait")
     if not wanted and not mismatches:
         return Explained(uri, "no pattern of any workflow fits it")
 
@@ -84,11 +86,20 @@ def _explained(tx: Transaction, uri: str, wanted: list[Wanted]) -> Iterator[Expl
         yield Explanation(current.workflow, one.file_task.task, effect, words, batch, one.groups)
 
 
+def _effect_of_fresh(tx: Transaction, uri: str, wanted: Wanted) -> tuple[Effect, str]:
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    taken = newest_taken(tx, bucket, name, wanted.file_task.task_id)
+    trigger = FileTrigger.model_validate(wanted.file_task.file)
+    if taken is not None and trigger.on_new_generation == "ignore":
+        return Effect.IGNORED, f"generation {taken} was taken before, and on_new_generation is ignore"
+    return Effect.OPENS, f"opens a fresh batch, named {wanted.file_task.current.batch_template}"
+
+
 def _effect(tx: Transaction, uri: str, wanted: Wanted) -> tuple[str | None, Effect, str]:
     current = wanted.file_task.current
     template = BatchTemplate(current.batch_template)
     if template.is_fresh:
-        return None, Effect.OPENS, f"opens a fresh batch, named {current.batch_template}"
+        return None, *_effect_of_fresh(tx, uri, wanted)
     try:
         batch = template.render({"today": today(tx), **wanted.groups})
     except TemplateError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from database.keys import BatchKey
 from database.sessions import Database
@@ -32,19 +32,23 @@ class SweepHandler:
         due = self._database.transact(due_messages)
         unpublished = self._publish(due)
         if unpublished:
+            # Pub/Sub is down: the next sweep tries again, and the dead attempts wait for it too.
             self._database.transact(lambda tx: not_published(tx, unpublished))
+            return {"overdue_messages": len(due) - len(unpublished), "dead_attempts": 0}
         dead = self._database.transact(lambda tx: dead_attempts(tx, self._life.kinds))
         self._publish(dead)
         if due or dead:
             logger.warning("published %s overdue messages and %s attempts of dead workers again", len(due), len(dead))
         return {"overdue_messages": len(due), "dead_attempts": len(dead)}
 
-    def _publish(self, messages: Iterable[ToPublish]) -> list[ToPublish]:
+    def _publish(self, messages: Sequence[ToPublish]) -> list[ToPublish]:
+        """Publish batch by batch, up to the first that cannot be; returns what was not."""
         by_batch: defaultdict[BatchKey, list[int]] = defaultdict(list)
         for message in messages:
             by_batch[message.batch].append(message.task_id)
-        unpublished = []
+        published: set[BatchKey] = set()
         for batch, task_ids in by_batch.items():
             if not self._life.publish(batch.batch_id, task_ids):
-                unpublished += [ToPublish(batch, task_id) for task_id in task_ids]
-        return unpublished
+                break
+            published.add(batch)
+        return [message for message in messages if message.batch not in published]

@@ -39,10 +39,21 @@ class TargetTable:
         return self._past(_WRITE)[0]
 
     def write(self, *, is_new: bool) -> FinishedJob:
-        """Make the table fit and bring the rows into it; `is_new` says that no other worker can have begun that."""
-        sql = self._plan.write_sql(self._staging, self._prepare(1 if is_new else self._past(_PREPARE)[1]))
+        """Make the table fit and bring the rows into it; `is_new` says that nobody had begun that when we did."""
+        try:
+            columns = self._prepare(1 if is_new else self._past(_PREPARE)[1])
+        except PassingFailure:
+            # A worker that lost the attempt may have gone on, been faster, and dropped the staging table.
+            done = self.written()
+            if done is None:
+                raise
+            return done
+        done, first_number = (None, 1) if is_new else self._past(_WRITE)
+        if done is not None:
+            return done
+        sql = self._plan.write_sql(self._staging, columns)
         pauses = _Pauses(self._until)
-        for number in count(1 if is_new else self._past(_WRITE)[1]):
+        for number in count(first_number):
             try:
                 return self._run(f"{_WRITE}-{number}", sql)
             except PassingFailure as failure:

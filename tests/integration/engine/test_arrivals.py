@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from database.attempts import claim
-from database.files import store_place
+from database.files import NewPlace, store_places
 from database.statuses import FileDecision
+from run.errors import Unavailable
 from run.handlers.file import FileHandler
 from run.kinds.archive_file import ARCHIVE_MARKER, is_archived
 from run.kinds.kind import Work
@@ -146,6 +147,28 @@ def test_generations_that_land_at_the_same_moment_end_with_the_newest_however_th
     assert taken == [(3, rounds)]
     assert room.rows("SELECT count(*) FROM file_log WHERE decision = 'SUPERSEDED'") == [(2 * rounds,)]
     assert room.rows("SELECT count(*) FROM batch_task WHERE status = 'NEW'") == [(rounds,)]
+
+
+@pytest.mark.timeout(300)
+def test_of_two_objects_that_land_at_the_same_moment_for_one_task_one_is_taken_and_one_is_rejected(
+    room: EngineRoom, files: FileHandler
+) -> None:
+    details = {"load": wants(r"gs://landing/(?P<period>\d{4}-\d{2})-\w+\.csv")}
+    room.apply({"load": []}, workflow="profit", details=details)
+    rounds = 50
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(rounds):
+            together = threading.Barrier(2)
+            period = f"{1900 + number // 12}-{number % 12 + 1:02d}"
+
+            def land_together(name: str, together: threading.Barrier = together) -> None:
+                delivery = notification(name)
+                together.wait()
+                deliver(files, delivery)
+
+            list(pool.map(land_together, [f"{period}-first.csv", f"{period}-second.csv"]))
+    decided = room.rows("SELECT decision, count(*) FROM file_log GROUP BY 1 ORDER BY 1")
+    assert decided == [("REJECTED", rounds), ("TAKEN", rounds)]
 
 
 def test_one_generation_announced_often_is_one_load(room: EngineRoom, files: FileHandler) -> None:
@@ -441,7 +464,9 @@ def test_a_file_that_one_workflow_has_moved_is_read_at_its_new_place_by_the_othe
 
     def move(work: Work) -> None:
         (file,) = work.files.values()
-        room.database.transact(lambda tx: store_place(tx, file.file_log_id, "archive", "old/2024-03.csv", 6))
+        room.database.transact(
+            lambda tx: store_places(tx, [NewPlace(file.file_log_id, "archive", "old/2024-03.csv", 6)])
+        )
 
     seen: dict[str, tuple[str, ...]] = {}
 
@@ -455,6 +480,27 @@ def test_a_file_that_one_workflow_has_moved_is_read_at_its_new_place_by_the_othe
         "one": ("gs://landing/sales/2024-03.csv",),
         "two": ("gs://archive/old/2024-03.csv",),
     }
+
+
+def test_an_archive_that_goes_on_after_a_newer_file_has_come_is_told_that_its_loader_has_yet_to_read_it(
+    room: EngineRoom, files: FileHandler
+) -> None:
+    room.apply({"load": [], "archive": ["load"]}, workflow="w", details={"load": wants(SALES)})
+    land(files, "sales/2024-03.csv", 10)
+    room.execute("load", workflow="w")
+    seen: list[tuple[int, tuple[str, ...]]] = []
+
+    def archive(work: Work) -> None:
+        file = work.files["load"]
+        seen.append((file.landed.generation, file.read_by))
+        if len(seen) == 1:
+            land(files, "sales/2024-03.csv", 11)
+            raise Unavailable("it is still being read")
+
+    room.told.orders["archive"] = archive
+    room.execute("archive", workflow="w")
+    room.execute("archive", workflow="w")
+    assert seen == [(10, ()), (11, ("w.load 2024-03",))]
 
 
 def test_a_task_is_told_who_else_may_be_reading_a_file(room: EngineRoom, files: FileHandler) -> None:

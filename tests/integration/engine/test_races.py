@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from database.attempts import claim, finish
-from database.files import Arrival, store_place
+from database.files import Arrival, NewPlace, store_places
 from database.sessions import Transaction
 from database.statuses import Status
 from run.engine.arrivals import take_file
@@ -106,9 +106,34 @@ def test_an_archive_that_ends_while_a_newer_file_comes_is_no_deadlock(room: Engi
         if len(tries) == 1:
             landing.start()
             until(lambda: waits_for_a_lock(room))
-        store_place(tx, file_log_id, "archive", "2024-03.csv", 9)
+        store_places(tx, [NewPlace(file_log_id, "archive", "2024-03.csv", 9)])
 
     room.database.transact(end_while_it_lands)
     landing.join()
     assert len(tries) == 1
     assert room.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
+
+
+@pytest.mark.parametrize("policy", ["rerun", "ignore"])
+def test_generations_that_land_together_are_told_apart_where_every_trigger_opens_its_own_batch(
+    room: EngineRoom, files: FileHandler, policy: str
+) -> None:
+    details = {"load": wants(r"gs://landing/daily/.*\.csv", on_new_generation=policy)}
+    room.apply({"load": []}, workflow="daily", batch="Batch_{today:%Y%m%d}_{number}", details=details)
+    for number in range(30):
+        both = [
+            threading.Thread(target=land, args=(files, f"daily/{number}.csv", generation)) for generation in (11, 10)
+        ]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+    # Whoever comes first is taken; an older one after it is superseded, a newer one opens a batch only with rerun.
+    wrong = room.rows(
+        "SELECT a.object FROM file_log a JOIN file_log b ON a.object = b.object AND a.generation = 10 "
+        "AND b.generation = 11 WHERE a.decision = 'TAKEN' AND b.decision = 'TAKEN' "
+        "AND (a.received_at > b.received_at OR :policy = 'ignore')",
+        policy=policy,
+    )
+    assert wrong == []
+    assert room.rows("SELECT count(*) FROM file_log") == [(60,)]

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import time
 from dataclasses import replace
 from decimal import Decimal
 
@@ -17,6 +18,9 @@ from pyarrow import orc
 
 from run.errors import PassingFailure, PermanentFailure
 from run.kinds.kind import ObjectVersion, TakenFile
+from run.kinds.load_options import LoadFileConfig
+from run.kinds.load_plan import plan_of
+from run.kinds.target_table import TargetTable
 from tests.integration.kinds.room import DATA, Room
 
 TABLE = {"table": "{dataset}.target"}
@@ -244,6 +248,22 @@ def test_an_append_that_is_taken_over_adds_nothing_again(room: Room) -> None:
     for _ in range(2):
         room.load({**TABLE, "write": "append"})
     assert room.count("target") == 1
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_an_append_that_a_faster_worker_of_the_attempt_has_done_meanwhile_adds_nothing_again(
+    room: Room, dropped: bool
+) -> None:
+    room.land("load", "a.csv", b"n\n1\n2\n")
+    config = LoadFileConfig.model_validate({**TABLE, "write": "append"})
+    plan = plan_of(config, room.work("load"), "local")
+    assert plan.staging is not None
+    room.load({**TABLE, "write": "append"})
+    if not dropped:
+        room.rows(f"CREATE TABLE {{dataset}}.{plan.staging.table} AS SELECT 1 AS n")
+    slower = TargetTable(room.clients.bigquery, plan, plan.staging, time.monotonic() + 30)
+    assert slower.write(is_new=False).id == plan.id_of("write-1")
+    assert room.count("target") == 2
 
 
 def test_a_file_that_changed_before_it_was_appended_adds_nothing(room: Room) -> None:
