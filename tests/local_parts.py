@@ -24,13 +24,13 @@ def require_pubsub_emulator() -> None:
     try:
         find_emulator()
     except EmulatorMissing as missing:
-        _miss(str(missing))
+        miss(str(missing))
 
 
 def require_postgres_15() -> Path:
     """Return the folder of Debian's Postgres 15; skip the test where it is missing, fail it where CI is true."""
     if not (DEBIAN_15 / "postgres").exists():
-        _miss(f"there is no Postgres 15 in {DEBIAN_15}; install Debian's postgresql-15")
+        miss(f"there is no Postgres 15 in {DEBIAN_15}; install Debian's postgresql-15")
     return DEBIAN_15
 
 
@@ -51,7 +51,8 @@ def pushes_kept_in(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def _miss(reason: str) -> NoReturn:
+def miss(reason: str) -> NoReturn:
+    """Skip the test for this reason; fail it where CI is true."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason} (with CI=true nothing may be missing)")
     pytest.skip(reason)

@@ -17,6 +17,7 @@ import pytest
 from run.local.postgres import Postgres
 from tests.deploy.conftest import Terminal
 from tests.deploy.files import DEPLOY, ROOT, environment_keys, read_cloudbuild
+from tests.local_parts import miss
 
 SCRIPTS = sorted(DEPLOY.glob("*.sh"))
 URL = "https://cloud-accelerator-123456789012.europe-west1.run.app"
@@ -53,7 +54,7 @@ def test_a_script_is_one_that_bash_can_read(script: Path) -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
     if shutil.which("shellcheck") is None:
-        pytest.skip("shellcheck is not installed")
+        miss("shellcheck is not installed")
     done = subprocess.run(["shellcheck", "-x", script], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stdout == ""
 
