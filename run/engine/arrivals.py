@@ -48,15 +48,18 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Decided:
-    """What became of a file for one task: the tasks to publish once it is committed, or why it was rejected."""
+    """What became of a file for one task: the tasks to publish once it is committed, or why it was not taken.
 
-    decision: FileDecision
+    `decision` is None when it had been decided before.
+    """
+
+    decision: FileDecision | None
     batch_id: str | None
     released: tuple[int, ...] = ()
     reason: str | None = None
 
 
-ANNOUNCED_BEFORE = Decided(FileDecision.TAKEN, None, reason="it was announced before")
+ANNOUNCED_BEFORE = Decided(None, None, reason="it was announced before")
 
 
 def take_file(tx: Transaction, arrival: Arrival, wanted: Wanted, day: date | None = None) -> Decided:

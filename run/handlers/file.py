@@ -134,7 +134,8 @@ class FileHandler:
         why = f": {decided.reason}" if decided.reason else ""
         file_task = wanted.file_task
         names = {"workflow": file_task.current.workflow, "batch": decided.batch_id, "task": file_task.task}
-        logger.info("%s#%s is %s%s", arrival.uri, arrival.generation, decided.decision, why, extra=names)
+        became = decided.decision or "known"
+        logger.info("%s#%s is %s%s", arrival.uri, arrival.generation, became, why, extra=names)
         if decided.batch_id is not None:
             self._life.publish(decided.batch_id, decided.released)
 

@@ -187,6 +187,20 @@ def test_one_generation_announced_often_is_one_load(room: EngineRoom, files: Fil
     assert decisions(room) == [("sales/2024-03.csv", 7, "TAKEN", None)]
 
 
+def test_a_file_that_comes_again_is_logged_as_known_whatever_was_decided(
+    room: EngineRoom, files: FileHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    apply_profit(room, on_new_generation="ignore")
+    caplog.set_level("INFO")
+    for generation in (1, 2, 2):
+        land(files, "sales/2024-03.csv", generation)
+    said = [record.getMessage() for record in caplog.records if "sales/2024-03.csv#2" in record.getMessage()]
+    assert ["IGNORED" in said[0], said[1]] == [
+        True,
+        "gs://landing/sales/2024-03.csv#2 is known: it was announced before",
+    ]
+
+
 def test_two_workflows_may_want_one_file(room: EngineRoom, files: FileHandler) -> None:
     apply_profit(room)
     room.apply({"copy": []}, workflow="copies", details={"copy": wants(SALES)})
