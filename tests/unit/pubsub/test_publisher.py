@@ -94,6 +94,10 @@ def receiver() -> Iterator[Receiver]:
         server.shutdown()
 
 
+def loopback_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "loopback"]
+
+
 @contextmanager
 def loopback(
     url: str, most_at_once: int = 4, retry_delays: Sequence[float] = (0.02, 0.02)
@@ -176,6 +180,7 @@ def test_a_service_that_is_not_there_is_given_up_with_a_warning(caplog: pytest.L
 
 
 def test_closing_waits_for_what_is_under_way_and_takes_nothing_more(receiver: Receiver) -> None:
+    threads_of_others = set(loopback_threads())
     publisher = LoopbackPublisher(receiver.url)
     publisher.publish(MESSAGES)
     started = time.monotonic()
@@ -185,7 +190,7 @@ def test_closing_waits_for_what_is_under_way_and_takes_nothing_more(receiver: Re
     assert receiver.tasks() == list(range(20))
     with pytest.raises(Unavailable):
         publisher.publish(MESSAGES[:1])
-    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "loopback"])
+    until(lambda: set(loopback_threads()) <= threads_of_others)
 
 
 def test_closing_does_not_wait_for_ever(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
