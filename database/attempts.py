@@ -1,9 +1,12 @@
-"""The statements of an attempt: it is claimed, renewed, taken over, and finished by whoever holds its token."""
+"""The statements of an attempt: it is claimed, renewed, let go of, gone on with, and finished by whoever holds it.
+
+An open attempt is either leased to the holder of a token, or due: the sweep goes on with it then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -11,10 +14,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
 from database.keys import TaskKey
-from database.statuses import CLAIM, FAIL, RESET_AFTER_ATTEMPT, SUCCEED, TAKE_OVER, Status, any_of
+from database.prepared import Prepared
+from database.statuses import CLAIM, FAIL, GO_ON, RESET_AFTER_ATTEMPT, RETRY, SUCCEED, Status, any_of
 
-#: The lease of an attempt that its living worker has given back: long over, and told from one that ran out.
-HANDED_BACK = "CAST('epoch' AS timestamptz)"
+#: How long somebody outside may take when neither the task nor its kind says so, in seconds.
+LONGEST_WAIT_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,25 @@ class Claimed:
     attempt: int
     #: How many times a worker of this attempt died before.
     takeovers: int
+    #: How many retries of ours the task has had, this attempt included.
+    retried: int
+    #: What its outside work is known by, once it has been begun.
+    handle: Mapping[str, Any] | None
+    polls: int
+    #: Whether it has lasted longer than it may.
+    timed_out: bool
     workflow: str
     task: str
     kind: str
     config: Mapping[str, Any]
     lease_seconds: int
+    max_takeovers: int
+    retries: int
+    retry_delay_seconds: int
+    retry_max_delay_seconds: int
+    timeout_seconds: int | None
+    #: Whether a completion message may end it.
+    awaits_completion: bool
     version_id: int
     batch_uid: str
     batch_template: str
@@ -41,10 +59,17 @@ class Claimed:
     success_may_skip: bool
 
 
-_CLAIMED_COLUMNS = """
-    bt.workflow_id, bt.batch_id, bt.task_id, bt.attempt, bt.takeovers,
-    tv.kind, tv.file IS NOT NULL AS takes_file, tv.config, tv.lease_seconds, tv.success_may_skip,
+_OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id"
+
+VERSION_COLUMNS = """
+    tv.kind, tv.file IS NOT NULL AS takes_file, tv.config, tv.lease_seconds, tv.max_takeovers, tv.retries,
+    tv.retry_delay_seconds, tv.retry_max_delay_seconds, tv.timeout_seconds, tv.awaits_completion, tv.success_may_skip,
     b.version_id, b.uid AS batch_uid, b.params
+"""
+
+_CLAIMED_COLUMNS = f"""
+    bt.workflow_id, bt.batch_id, bt.task_id, bt.attempt, bt.takeovers, bt.retried, bt.handle, bt.polls,
+    {VERSION_COLUMNS}
 """
 
 _CLAIMED_SOURCE = """
@@ -54,123 +79,182 @@ _CLAIMED_SOURCE = """
        AND tv.version_id = b.version_id AND tv.task_id = bt.task_id AND tv.kind = ANY(:kinds)
 """
 
-_CLAIMED_NAMES = """
+CLAIMED_NAMES = """
     SELECT claimed.*, w.name AS workflow, t.name AS task, v.batch_template, v.has_files
       FROM claimed
-      JOIN workflow w ON w.workflow_id = :workflow_id
-      JOIN task t ON t.task_id = :task_id
+      JOIN workflow w ON w.workflow_id = claimed.workflow_id
+      JOIN task t ON t.task_id = claimed.task_id
       JOIN workflow_version v ON v.version_id = claimed.version_id
 """
 
-_CLAIM = text(f"""
+_LEASE = """
+    token = CAST(:token AS uuid), lease_until = clock_timestamp() + tv.lease_seconds * interval '1 second',
+    due_at = NULL, changed_at = clock_timestamp()
+"""
+
+_CLAIM = Prepared(
+    "claim",
+    f"""
     WITH claimed AS (
         UPDATE batch_task bt
-           SET status = '{CLAIM.target}', attempt = bt.attempt + 1, token = CAST(:token AS uuid), takeovers = 0,
-               lease_until = clock_timestamp() + tv.lease_seconds * interval '1 second',
-               publish_after = NULL, publishes = 0, changed_at = clock_timestamp()
+           SET status = '{CLAIM.target}', attempt = bt.attempt + 1, takeovers = 0, polls = 0, handle = NULL,
+               publish_after = NULL, publishes = 0, {_LEASE}
         {_CLAIMED_SOURCE} AND bt.status IN {any_of(CLAIM.sources)}
-        RETURNING {_CLAIMED_COLUMNS}
+          AND (bt.version_id IS NULL OR bt.version_id = b.version_id)
+        RETURNING {_CLAIMED_COLUMNS}, false AS timed_out
+    ), opened AS (
+        INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status)
+        SELECT workflow_id, batch_id, task_id, attempt, 'PROCESSING' FROM claimed WHERE NOT takes_file
     )
-    {_CLAIMED_NAMES}
-""")
+    {CLAIMED_NAMES}
+""",
+)
 
 # A statement of its own: a claim may have waited for a transaction that has just brought a newer file, and only the
 # statements after the wait see it.
-_OPEN_LOG = text("""
+_OPEN_LOG_WITH_FILE = text("""
     INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status, file_log_id)
-    VALUES (:workflow_id, :batch_id, :task_id, :attempt, 'PROCESSING', CASE WHEN :takes_file THEN (
+    VALUES (:workflow_id, :batch_id, :task_id, :attempt, 'PROCESSING', (
                SELECT f.file_log_id FROM file_log f
                 WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id AND f.task_id = :task_id
                   AND f.decision = 'TAKEN'
-           ) END)
+           ))
 """)
 
-_TAKE_OVER = text(f"""
-    WITH claimed AS (
-        UPDATE batch_task bt
-           SET token = CAST(:token AS uuid),
-               takeovers = bt.takeovers + CASE WHEN bt.lease_until = {HANDED_BACK} THEN 0 ELSE 1 END,
-               lease_until = clock_timestamp() + tv.lease_seconds * interval '1 second',
-               changed_at = clock_timestamp()
-        {_CLAIMED_SOURCE} AND bt.status IN {any_of(TAKE_OVER.sources)} AND bt.lease_until < clock_timestamp()
-        RETURNING {_CLAIMED_COLUMNS}
-    )
-    {_CLAIMED_NAMES}
-""")
+STARTED_AT = """(
+    SELECT l.started_at FROM task_log l
+     WHERE l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id AND l.task_id = bt.task_id
+       AND l.attempt = bt.attempt
+)"""
+
+_TIMED_OUT = f"""
+    COALESCE(clock_timestamp() >= {STARTED_AT} + tv.timeout_seconds * interval '1 second', false) AS timed_out
+"""
+
+
+def _go_on(which: str) -> str:
+    return f"""
+        WITH claimed AS (
+            UPDATE batch_task bt
+               SET takeovers = bt.takeovers + CASE WHEN bt.lease_until IS NULL THEN 0 ELSE 1 END, {_LEASE}
+            {_CLAIMED_SOURCE} AND bt.status IN {any_of(GO_ON.sources)} AND NOT bt.awaits_completion AND ({which})
+            RETURNING {_CLAIMED_COLUMNS}, {_TIMED_OUT}
+        )
+        {CLAIMED_NAMES}
+    """
+
+
+# What goes on outside is the sweep's to ask for; a message goes on with what a worker has left, dead or alive.
+_TAKE_OVER = Prepared(
+    "take_over", _go_on("bt.lease_until < clock_timestamp() OR (bt.due_at IS NOT NULL AND bt.handle IS NULL)")
+)
+_PICK_UP = text(_go_on("bt.due_at <= clock_timestamp()"))
 
 
 def claim(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:
-    """Open the next attempt of a NEW task of one of `kinds`; None when it is not NEW any more."""
-    row = tx.execute(_CLAIM, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
+    """Open the next attempt of a NEW task of one of `kinds`.
+
+    None when it is not NEW any more, or when it was waited for while its batch moved to another version: then the next
+    claim reads that one.
+    """
+    row = _CLAIM.execute(tx, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
     if row is None:
         return None
-    tx.execute(_OPEN_LOG, {**key.columns, "attempt": row.attempt, "takes_file": row.takes_file})
-    return _claimed(row, key, token)
+    if row.takes_file:
+        tx.execute(_OPEN_LOG_WITH_FILE, {**key.columns, "attempt": row.attempt})
+    return claimed_of(row, key, token)
 
 
 def take_over(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:
-    """Go on with the open attempt of a worker whose lease has run out; None when there is no such attempt."""
-    row = tx.execute(_TAKE_OVER, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
-    return None if row is None else _claimed(row, key, token)
+    """Go on with the open attempt of a worker that died or gave it back; None when there is no such attempt."""
+    row = _TAKE_OVER.execute(tx, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
+    return None if row is None else claimed_of(row, key, token)
 
 
-def _claimed(row: Row[Any], key: TaskKey, token: str) -> Claimed:
-    return Claimed(
-        key=key,
-        token=token,
-        attempt=row.attempt,
-        takeovers=row.takeovers,
-        workflow=row.workflow,
-        task=row.task,
-        kind=row.kind,
-        config=row.config,
-        lease_seconds=row.lease_seconds,
-        version_id=row.version_id,
-        batch_uid=str(row.batch_uid),
-        batch_template=row.batch_template,
-        has_files=row.has_files,
-        params=row.params,
-        success_may_skip=row.success_may_skip,
-    )
+def pick_up(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:
+    """Go on with an open attempt that is due; None when it is not, or somebody has it."""
+    row = tx.execute(_PICK_UP, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
+    return None if row is None else claimed_of(row, key, token)
 
 
-# A row that somebody holds for long must not keep the other leases of this process from being renewed.
-_WAIT_BRIEFLY = text("SET LOCAL lock_timeout = '2s'")
-
-_RENEW = text(f"""
-    UPDATE batch_task SET lease_until = clock_timestamp() + :lease_seconds * interval '1 second'
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id
-       AND status IN {any_of(TAKE_OVER.sources)} AND token = CAST(:token AS uuid)
-""")
+def claimed_of(row: Row[Any], key: TaskKey, token: str) -> Claimed:
+    """An attempt from the row of a statement that ends in CLAIMED_NAMES."""
+    columns = row._asdict()
+    for name in ("workflow_id", "batch_id", "task_id", "takes_file"):
+        del columns[name]
+    return Claimed(key=key, token=token, **{**columns, "batch_uid": str(row.batch_uid)})
 
 
-def renew_lease(tx: Connection, key: TaskKey, token: str, lease_seconds: int) -> bool:
-    """Whether the attempt is still this token's; its lease then runs from now."""
-    tx.execute(_WAIT_BRIEFLY)
-    result = tx.execute(_RENEW, {**key.columns, "token": token, "lease_seconds": lease_seconds})
-    return bool(result.rowcount)
+_STORE_HANDLE = text(f"""
+    UPDATE batch_task SET handle = :handle, changed_at = clock_timestamp()
+     WHERE {_OWN} AND status IN {any_of(GO_ON.sources)} AND token = CAST(:token AS uuid)
+""").bindparams(bindparam("handle", type_=JSONB))
 
 
-_HAND_BACK = text(f"""
-    UPDATE batch_task SET lease_until = {HANDED_BACK}
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id
-       AND status IN {any_of(TAKE_OVER.sources)} AND token = CAST(:token AS uuid)
-""")
+def store_handle(tx: Connection, key: TaskKey, token: str, handle: Mapping[str, Any]) -> bool:
+    """Whether the attempt is still this token's; what it has begun outside is then known to whoever goes on with it."""
+    return bool(tx.execute(_STORE_HANDLE, {**key.columns, "token": token, "handle": dict(handle)}).rowcount)
 
 
-def hand_back(tx: Connection, key: TaskKey, token: str) -> None:
-    """Let somebody else go on with the attempt at once; its worker lives, so the takeover counts as no death."""
-    tx.execute(_HAND_BACK, {**key.columns, "token": token})
+_LET_GO = text(f"""
+    UPDATE batch_task bt
+       SET token = NULL, lease_until = NULL, polls = bt.polls + 1, awaits_completion = :awaits_completion,
+           handle = COALESCE(:handle, bt.handle),
+           due_at = LEAST(clock_timestamp() + CAST(:seconds AS float8) * interval '1 second',
+                          {STARTED_AT} + tv.timeout_seconds * interval '1 second'),
+           changed_at = clock_timestamp()
+      FROM task_batch b, task_version tv
+     WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
+       AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
+       AND tv.version_id = b.version_id AND tv.task_id = bt.task_id
+       AND bt.status IN {any_of(GO_ON.sources)} AND bt.token = CAST(:token AS uuid)
+""").bindparams(bindparam("handle", type_=JSONB(none_as_null=True)))
 
 
-_FINISH = text(f"""
+def let_go(tx: Connection, key: TaskKey, token: str, seconds: float, handle: Mapping[str, Any] | None) -> bool:
+    """Whether the attempt was this token's; it is due in `seconds`, or when it times out if that is sooner.
+
+    `handle` takes the place of the one that it has, if it is given.
+    """
+    known = None if handle is None else dict(handle)
+    given = {**key.columns, "token": token, "seconds": seconds, "awaits_completion": False, "handle": known}
+    return bool(tx.execute(_LET_GO, given).rowcount)
+
+
+def await_completion(tx: Connection, key: TaskKey, token: str) -> bool:
+    """Whether the attempt was this token's; from now on a completion message ends it, or its timeout."""
+    given = {"token": token, "seconds": LONGEST_WAIT_SECONDS, "awaits_completion": True, "handle": None}
+    given |= key.columns
+    return bool(tx.execute(_LET_GO, given).rowcount)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt has ended, as its rows keep it."""
+
+    status: Status
+    error: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    #: In how many seconds another attempt is due; None when there is to be none.
+    retry_after: float | None = None
+    #: Whether the next attempt must wait until this one's outside work is confirmed to have ended.
+    ending: bool = False
+
+
+def _finish(whose: str) -> str:
+    return f"""
     WITH own AS (
         UPDATE batch_task
-           SET status = CASE WHEN reset THEN '{RESET_AFTER_ATTEMPT.target}' ELSE :status END, reset = false,
-               token = NULL, lease_until = NULL, changed_at = clock_timestamp()
-         WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id
-           AND status IN {any_of(SUCCEED.sources)} AND status IN {any_of(FAIL.sources)}
-           AND token = CAST(:token AS uuid)
+           SET status = CASE WHEN reset THEN '{RESET_AFTER_ATTEMPT.target}'
+                             WHEN CAST(:retry_after AS float8) IS NOT NULL THEN '{RETRY.target}'
+                             ELSE :status END,
+               due_at = CASE WHEN NOT reset
+                             THEN clock_timestamp() + CAST(:retry_after AS float8) * interval '1 second' END,
+               retried = CASE WHEN reset THEN 0 WHEN CAST(:retry_after AS float8) IS NULL THEN retried
+                              ELSE retried + 1 END,
+               reset = false, token = NULL, lease_until = NULL, handle = CASE WHEN :ending THEN handle END,
+               awaits_completion = false, ending = ending OR :ending, changed_at = clock_timestamp()
+         WHERE {_OWN} AND status IN {any_of(SUCCEED.sources)} AND status IN {any_of(FAIL.sources)} AND {whose}
         RETURNING workflow_id, batch_id, task_id, attempt, status
     ), closed AS (
         UPDATE task_log l
@@ -180,17 +264,28 @@ _FINISH = text(f"""
            AND l.attempt = own.attempt AND l.status = 'PROCESSING'
     )
     SELECT status FROM own
-""").bindparams(bindparam("details", type_=JSONB))
+    """
 
 
-def finish(
-    tx: Connection, key: TaskKey, token: str, status: Status, error: str | None, details: Mapping[str, Any]
-) -> Status | None:
+_FINISH = Prepared("finish", _finish("token = CAST(:token AS uuid)"))
+_FINISH_AWAITING = text(_finish("awaits_completion AND attempt = :attempt")).bindparams(
+    bindparam("details", type_=JSONB)
+)
+
+
+def finish(tx: Connection, key: TaskKey, token: str, ended: Ended) -> Status | None:
     """Write the outcome of the attempt that `token` owns, and lock its row.
 
-    Returns the task's status from now on: WAITING when a reset was asked for meanwhile. None, and nothing has changed,
+    Returns the task's status from now on: WAITING when it is to have another attempt. None, and nothing has changed,
     when the attempt is not this token's any more.
     """
-    given = {**key.columns, "token": token, "status": status, "error": error, "details": dict(details)}
-    row = tx.execute(_FINISH, given).one_or_none()
+    return _status(_FINISH.execute(tx, {**key.columns, **vars(ended), "token": token}).one_or_none())
+
+
+def finish_awaiting(tx: Connection, key: TaskKey, attempt: int, ended: Ended) -> Status | None:
+    """The same for an attempt that awaits its completion message; None when this attempt does not."""
+    return _status(tx.execute(_FINISH_AWAITING, {**key.columns, **vars(ended), "attempt": attempt}).one_or_none())
+
+
+def _status(row: Row[Any] | None) -> Status | None:
     return None if row is None else Status(row.status)

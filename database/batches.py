@@ -12,6 +12,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
 from database.keys import BatchKey, TaskKey
+from database.prepared import Prepared
+from database.statistics import analyze_if_outgrown
 from database.statuses import BatchStatus, Status
 from database.transitions import FIRST_REPUBLISH_SECONDS
 
@@ -38,8 +40,10 @@ def find_batch(tx: Connection, key: BatchKey) -> Batch | None:
 
 
 _CREATE = text("""
-    INSERT INTO task_batch (workflow_id, batch_id, version_id, params, trigger_key)
-    VALUES (:workflow_id, :batch_id, :version_id, :params, :trigger_key)
+    INSERT INTO task_batch (workflow_id, batch_id, version_id, params, trigger_key, deadline_at)
+    SELECT :workflow_id, :batch_id, v.version_id, :params, :trigger_key,
+           clock_timestamp() + v.deadline_seconds * interval '1 second'
+      FROM workflow_version v WHERE v.version_id = :version_id
     ON CONFLICT DO NOTHING
 """).bindparams(bindparam("params", type_=JSONB))
 
@@ -54,8 +58,9 @@ def create_batch(
 
 _CREATE_TASKS = text(f"""
     WITH created AS (
-        INSERT INTO batch_task (workflow_id, batch_id, task_id, position, awaits_file, status, publish_after)
-        SELECT :workflow_id, :batch_id, v.task_id, v.position, v.file IS NOT NULL, s.status,
+        INSERT INTO batch_task
+            (workflow_id, batch_id, task_id, position, version_id, awaits_file, status, publish_after)
+        SELECT :workflow_id, :batch_id, v.task_id, v.position, v.version_id, v.file IS NOT NULL, s.status,
                CASE WHEN s.status = 'NEW' THEN clock_timestamp() + {FIRST_REPUBLISH_SECONDS} * interval '1 second' END
           FROM task_version v
           CROSS JOIN LATERAL (
@@ -66,7 +71,9 @@ _CREATE_TASKS = text(f"""
          WHERE v.version_id = :version_id
         RETURNING task_id, position, status
     )
-    SELECT task_id FROM created WHERE status = 'NEW' ORDER BY position
+    SELECT COALESCE(array_agg(task_id ORDER BY position) FILTER (WHERE status = 'NEW'), '{{}}') AS released,
+           count(*) AS tasks
+      FROM created
 """)
 
 _DISABLED_ROOTS = text("""
@@ -80,7 +87,9 @@ _DISABLED_ROOTS = text("""
 
 def create_tasks(tx: Connection, key: BatchKey, version_id: int) -> list[int]:
     """Write every task row of a batch that this transaction has created; returns the tasks that are NEW at once."""
-    return list(tx.execute(_CREATE_TASKS, {**key.columns, "version_id": version_id}).scalars())
+    created = tx.execute(_CREATE_TASKS, {**key.columns, "version_id": version_id}).one()
+    analyze_if_outgrown(tx, ["batch_task"], created.tasks)
+    return list(created.released)
 
 
 def disabled_roots(tx: Connection, version_id: int) -> list[int]:
@@ -128,6 +137,25 @@ def find_batch_by_trigger(tx: Connection, workflow_id: int, trigger_key: str) ->
     return batch_id
 
 
+_OVERDUE_CHILDREN = Prepared(
+    "overdue_children",
+    """
+    SELECT c.task_id
+      FROM task_batch b
+      JOIN task_dependency d ON d.version_id = b.version_id AND d.parent_id = :task_id
+      JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id AND c.task_id = d.child_id
+     WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND c.status = 'NEW' AND c.publishes = 0
+       AND c.changed_at < clock_timestamp() - interval '5 seconds'
+     ORDER BY c.position
+""",
+)
+
+
+def overdue_children(tx: Connection, key: TaskKey) -> list[int]:
+    """Children of this task that nobody has claimed for some seconds: their message may never have been sent."""
+    return list(_OVERDUE_CHILDREN.execute(tx, key.columns).scalars())
+
+
 @dataclass(frozen=True)
 class TaskState:
     """Where a batch task stands, for the answer to a message that found nothing to do."""
@@ -136,12 +164,15 @@ class TaskState:
     task: str
     status: Status
     attempt: int
-    kind: str
+    #: None when the version of its batch no longer has the task.
+    kind: str | None
     awaits_file: bool
     open_parents: tuple[str, ...]
 
 
-_TASK_STATE = text("""
+_TASK_STATE = Prepared(
+    "task_state",
+    """
     SELECT w.name AS workflow, own.name AS task, bt.status, bt.attempt, tv.kind, bt.awaits_file,
            ARRAY(SELECT t.name FROM task_dependency d
                    JOIN task t ON t.task_id = d.parent_id
@@ -154,14 +185,15 @@ _TASK_STATE = text("""
       JOIN workflow w ON w.workflow_id = bt.workflow_id
       JOIN task own ON own.task_id = bt.task_id
       JOIN task_batch b ON b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
-      JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
+      LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
-""")
+""",
+)
 
 
 def task_state(tx: Connection, key: TaskKey) -> TaskState | None:
     """Where this task of this batch stands; None when there is no such batch task."""
-    row = tx.execute(_TASK_STATE, key.columns).one_or_none()
+    row = _TASK_STATE.execute(tx, key.columns).one_or_none()
     if row is None:
         return None
     return TaskState(

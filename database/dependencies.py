@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from database.keys import BatchKey, TaskKey
+from database.prepared import Prepared
 from database.statuses import FAILURES, OPEN, SkipCause, Status, any_of
 
 
@@ -23,24 +24,50 @@ class Locked:
     task_id: int
     position: int
     status: Status
+    skip_cause: SkipCause | None
+    attempt: int
     rule: str
-    awaits_file: bool
     disabled: bool
+    #: How many parents it has in its batch's version.
+    parents: int
+    #: One of its parents that was open when it was last looked for.
+    waits_on: int | None
+    awaits_file: bool
+    #: Whether the outside work of an earlier attempt may still run.
+    ending: bool
+    #: Whether no retry keeps it waiting.
+    is_due: bool
+    leased: bool
+    awaits_completion: bool
     version_id: int
 
+    @property
+    def lacks_nothing(self) -> bool:
+        """Whether it may start as soon as its rule is met."""
+        return not self.awaits_file and not self.ending and self.is_due
 
-_LOCKED_COLUMNS = "c.task_id, c.position, c.status, c.awaits_file, tv.rule, tv.disabled, b.version_id"
 
-_LOCK_TASKS = text(f"""
+_LOCKED_COLUMNS = """
+    c.task_id, c.position, c.status, c.skip_cause, c.attempt, tv.rule, tv.disabled, tv.parents, c.waits_on,
+    c.awaits_file, c.ending, c.due_at IS NULL OR c.due_at <= clock_timestamp() AS is_due, c.token IS NOT NULL AS leased,
+    c.awaits_completion, b.version_id
+"""
+
+_LOCK_TASKS = Prepared(
+    "lock_tasks",
+    f"""
     SELECT {_LOCKED_COLUMNS}
       FROM task_batch b
       JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = c.task_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND c.task_id = ANY(:task_ids)
      ORDER BY c.position FOR NO KEY UPDATE OF c
-""")
+""",
+)
 
-_LOCK_CHILDREN = text(f"""
+_LOCK_CHILDREN = Prepared(
+    "lock_children",
+    f"""
     SELECT {_LOCKED_COLUMNS}
       FROM task_batch b
       JOIN task_dependency d ON d.version_id = b.version_id AND d.parent_id = :task_id
@@ -48,11 +75,14 @@ _LOCK_CHILDREN = text(f"""
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = d.child_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
      ORDER BY c.position FOR NO KEY UPDATE OF c
-""")
+""",
+)
 
-_LOCK_DESCENDANTS = text(f"""
+_LOCK_DESCENDANTS = Prepared(
+    "lock_descendants",
+    f"""
     WITH RECURSIVE below (task_id) AS (
-        SELECT CAST(:task_id AS bigint)
+        SELECT unnest(CAST(:task_ids AS bigint[]))
         UNION
         SELECT d.child_id FROM below
           JOIN task_batch b ON b.workflow_id = :workflow_id AND b.batch_id = :batch_id
@@ -64,34 +94,53 @@ _LOCK_DESCENDANTS = text(f"""
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = c.task_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND c.task_id IN (SELECT task_id FROM below)
      ORDER BY c.position FOR NO KEY UPDATE OF c
+""",
+)
+
+
+_LOCK_BATCH_TASKS = text(f"""
+    SELECT {_LOCKED_COLUMNS}
+      FROM task_batch b
+      JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id
+      JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = c.task_id
+     WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
+     ORDER BY c.position FOR NO KEY UPDATE OF c
 """)
 
 
 def lock_tasks(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> list[Locked]:
     """Lock these tasks of the batch, whatever their status, in ascending position."""
-    return _locked(tx.execute(_LOCK_TASKS, {**batch.columns, "task_ids": list(task_ids)}).all())
+    return _locked(_LOCK_TASKS.execute(tx, {**batch.columns, "task_ids": list(task_ids)}).all())
 
 
 def lock_children(tx: Connection, key: TaskKey) -> list[Locked]:
     """Lock the children of a task, whatever their status, in ascending position."""
-    return _locked(tx.execute(_LOCK_CHILDREN, key.columns).all())
+    return _locked(_LOCK_CHILDREN.execute(tx, key.columns).all())
 
 
 def lock_descendants(tx: Connection, key: TaskKey) -> list[Locked]:
     """Lock a task and everything below it, whatever their status, in ascending position; the task itself is first."""
-    return _locked(tx.execute(_LOCK_DESCENDANTS, key.columns).all())
+    return lock_with_descendants(tx, key.batch, [key.task_id])
+
+
+def lock_with_descendants(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> list[Locked]:
+    """Lock these tasks and everything below them, whatever their status, in ascending position."""
+    return _locked(_LOCK_DESCENDANTS.execute(tx, {**batch.columns, "task_ids": list(task_ids)}).all())
+
+
+def lock_batch_tasks(tx: Connection, batch: BatchKey) -> list[Locked]:
+    """Lock every task of the batch's version, whatever their status, in ascending position."""
+    return _locked(tx.execute(_LOCK_BATCH_TASKS, batch.columns).all())
 
 
 def _locked(rows: Iterable[Row[Any]]) -> list[Locked]:
     return [
         Locked(
-            task_id=row.task_id,
-            position=row.position,
-            status=Status(row.status),
-            rule=row.rule,
-            awaits_file=row.awaits_file,
-            disabled=row.disabled,
-            version_id=row.version_id,
+            **{
+                **row._mapping,  # noqa: SLF001 - the public way to read a row as a mapping
+                "status": Status(row.status),
+                "skip_cause": None if row.skip_cause is None else SkipCause(row.skip_cause),
+            }
         )
         for row in rows
     ]
@@ -112,7 +161,9 @@ class ParentCounts:
 
 _FAILED = f"(p.status IN {any_of(FAILURES)} OR p.skip_cause = '{SkipCause.UPSTREAM_FAILED}')"
 
-_PARENT_COUNTS = text(f"""
+_PARENT_COUNTS = Prepared(
+    "parent_counts",
+    f"""
     SELECT d.child_id,
            count(*) AS "all",
            count(*) FILTER (WHERE p.status = 'SUCCESS') AS succeeded,
@@ -124,28 +175,61 @@ _PARENT_COUNTS = text(f"""
       JOIN batch_task p ON p.workflow_id = :workflow_id AND p.batch_id = :batch_id AND p.task_id = d.parent_id
      WHERE d.version_id = :version_id AND d.child_id = ANY(:task_ids)
      GROUP BY d.child_id
-""")
+""",
+)
 
 
 def count_parents(tx: Connection, batch: BatchKey, version_id: int, task_ids: Sequence[int]) -> dict[int, ParentCounts]:
     """The outcomes of the parents of each of these tasks, which the caller has locked in an earlier statement."""
     counts = {task_id: ParentCounts() for task_id in task_ids}
     given = {**batch.columns, "version_id": version_id, "task_ids": list(task_ids)}
-    for row in tx.execute(_PARENT_COUNTS, given):
-        child_id, *figures = row
-        counts[child_id] = ParentCounts(*figures)
+    for row in _PARENT_COUNTS.execute(tx, given):
+        counts[row[0]] = ParentCounts(*row[1:])
     return counts
 
 
-_CHILDREN_OF = text("""
+_WATCH_OPEN_PARENT = Prepared(
+    "watch_open_parent",
+    f"""
+    UPDATE batch_task c SET waits_on = w.parent_id
+      FROM unnest(CAST(:task_ids AS bigint[])) AS v (task_id)
+     CROSS JOIN LATERAL (
+           SELECT d.parent_id
+             FROM task_dependency d
+             JOIN batch_task p
+               ON p.workflow_id = :workflow_id AND p.batch_id = :batch_id AND p.task_id = d.parent_id
+            WHERE d.version_id = :version_id AND d.child_id = v.task_id AND p.status IN {any_of(OPEN)}
+            ORDER BY d.parent_id DESC LIMIT 1
+           ) w
+     WHERE c.workflow_id = :workflow_id AND c.batch_id = :batch_id AND c.task_id = v.task_id
+       AND c.status = '{Status.WAITING}'
+    RETURNING c.task_id
+""",
+)
+
+
+def watch_open_parent(tx: Connection, batch: BatchKey, version_id: int, task_ids: Sequence[int]) -> set[int]:
+    """Let each of these locked, waiting tasks remember one parent that is open; those that have none are left out.
+
+    Whoever ends that parent locks the task and then sees everything that has ended meanwhile; so nobody else needs to
+    count the parents of a task that remembers an open one. Of several, the last is taken, as it will likely end last.
+    """
+    given = {**batch.columns, "version_id": version_id, "task_ids": list(task_ids)}
+    return set(_WATCH_OPEN_PARENT.execute(tx, given).scalars())
+
+
+_CHILDREN_OF = Prepared(
+    "children_of",
+    """
     SELECT parent_id, child_id FROM task_dependency
      WHERE version_id = :version_id AND parent_id = ANY(:task_ids)
-""")
+""",
+)
 
 
 def children_of(tx: Connection, version_id: int, task_ids: Sequence[int]) -> dict[int, list[int]]:
     """The children of each of these tasks in one version."""
     children: dict[int, list[int]] = {}
-    for parent_id, child_id in tx.execute(_CHILDREN_OF, {"version_id": version_id, "task_ids": list(task_ids)}):
-        children.setdefault(parent_id, []).append(child_id)
+    for row in _CHILDREN_OF.execute(tx, {"version_id": version_id, "task_ids": list(task_ids)}):
+        children.setdefault(row.parent_id, []).append(row.child_id)
     return children

@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import Connection, create_engine
+import psycopg2
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from database.errors import DatabaseUnavailable, StatementRefused
 
@@ -23,6 +26,9 @@ Transaction = Connection
 #: serialization_failure and deadlock_detected (PostgreSQL, appendix A).
 RUN_AGAIN = frozenset({"40001", "40P01"})
 ATTEMPTS = 5
+#: A connection that was used more recently than this is trusted without a question.
+RESTED_SECONDS = 5.0
+_LAST_USE = "last use"
 
 #: SQLSTATE classes that speak of the server and not of the statement: connection exception,
 #: insufficient resources, operator intervention, system error; and single ones that do so too: lock_not_available,
@@ -34,6 +40,9 @@ SESSION_SETTINGS = {
     "statement_timeout": "60s",
     "lock_timeout": "30s",
     "idle_in_transaction_session_timeout": "60s",
+    "default_transaction_isolation": "read\\ committed",
+    # No statement may read a whole table that grows; a plan that was made while the table was small would do so.
+    "enable_seqscan": "off",
 }
 SESSION_OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())
 
@@ -60,28 +69,31 @@ class Database:
             max_overflow=max_overflow,
             pool_timeout=10,
             pool_recycle=1800,
-            # A frozen instance loses its sockets; a pooled connection is asked before it is trusted.
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",
             # The values of a statement that fails may be a message's body; errors are logged.
             hide_parameters=True,
             connect_args=CONNECTION,
         )
+        event.listen(self._engine, "checkin", _note_use)
+        event.listen(self._engine, "checkout", _ask_if_rested)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction and commit it; run it again when it lost against another one.
+        """Run `work` in one transaction and commit it; run it again when it lost against another, or its connection.
 
         Raises DatabaseUnavailable when the server does not answer. `work` must have no effect outside the database.
         """
         for attempt in range(1, ATTEMPTS + 1):
+            has_worked = False
             try:
                 with self._engine.begin() as tx:
-                    return work(tx)
+                    done = work(tx)
+                    has_worked = True
             except (DBAPIError, PoolTimeout) as error:
-                if _sqlstate(error) not in RUN_AGAIN or attempt == ATTEMPTS:
+                if not _may_run_again(error, has_worked=has_worked) or attempt == ATTEMPTS:
                     # Not `from error`: the driver's text quotes values, and errors are logged with their causes.
                     raise _translated(error) from None
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter, not a secret
+            else:
+                return done
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     @property
@@ -91,6 +103,36 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_LAST_USE] = time.monotonic()
+
+
+def _ask_if_rested(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Ask a connection that has rested before it is trusted: a frozen instance has lost its sockets."""
+    last_use = record.info.get(_LAST_USE)
+    if last_use is not None and time.monotonic() - last_use > RESTED_SECONDS and not _answers(connection):
+        raise DisconnectionError("the connection has not survived its rest")
+
+
+def _answers(connection: DBAPIConnection) -> bool:
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SELECT 1")
+        connection.rollback()
+    except psycopg2.Error:
+        return False
+    finally:
+        cursor.close()
+    return True
+
+
+def _may_run_again(error: Exception, *, has_worked: bool) -> bool:
+    if _sqlstate(error) in RUN_AGAIN:
+        return True
+    # A connection that was lost before the commit has committed nothing; one that was lost in it may have.
+    return not has_worked and bool(getattr(error, "connection_invalidated", False))
 
 
 def _sqlstate(error: Exception) -> str:

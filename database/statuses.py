@@ -66,18 +66,33 @@ class Move:
 RELEASE = Move("release", (Status.WAITING,), Status.NEW)
 #: An attempt begins.
 CLAIM = Move("claim", (Status.NEW,), Status.PROCESSING)
-#: Somebody goes on with an attempt whose worker died.
-TAKE_OVER = Move("take over", (Status.PROCESSING,), Status.PROCESSING)
+#: Somebody goes on with an open attempt: its worker died, it was handed back, its outside work is looked at.
+GO_ON = Move("go on", (Status.PROCESSING,), Status.PROCESSING)
 SUCCEED = Move("succeed", (Status.PROCESSING,), Status.SUCCESS)
 FAIL = Move("fail", (Status.PROCESSING,), Status.ERROR)
+#: The attempt failed, and another one is due later.
+RETRY = Move("retry", (Status.PROCESSING,), Status.WAITING)
 #: The rule over its parents can no longer be met.
 SKIP = Move("skip", (Status.WAITING,), Status.SKIPPED)
 #: What it is built on has changed: it waits again, and its next attempt has a new number.
 RESET = Move("reset", (Status.NEW, *TERMINAL), Status.WAITING)
 #: An attempt ended while a reset was asked for: its outcome is history, and the task waits again.
 RESET_AFTER_ATTEMPT = Move("reset after attempt", (Status.PROCESSING,), Status.WAITING)
+#: A failure above it is no failure any more: what was skipped because of one waits for its parents again.
+BRING_BACK = Move("bring back", (Status.SKIPPED,), Status.WAITING)
+#: A person's moves; from PROCESSING they take the attempt away.
+RERUN = Move("rerun", tuple(Status), Status.WAITING)
+MARK_SUCCESS = Move("mark success", tuple(Status), Status.SUCCESS)
+MARK_ERROR = Move("mark error", tuple(Status), Status.ERROR)
+MARK_SKIPPED = Move("mark skipped", tuple(Status), Status.SKIPPED)
+CANCEL = Move("cancel", OPEN, Status.CANCELLED)
 
-MOVES = (RELEASE, CLAIM, TAKE_OVER, SUCCEED, FAIL, SKIP, RESET, RESET_AFTER_ATTEMPT)
+MARKS = {move.target: move for move in (MARK_SUCCESS, MARK_ERROR, MARK_SKIPPED)}
+
+#: What the engine does by itself, and what only people do.
+ENGINE_MOVES = (RELEASE, CLAIM, GO_ON, SUCCEED, FAIL, RETRY, SKIP, RESET, RESET_AFTER_ATTEMPT, BRING_BACK)
+PEOPLES_MOVES = (RERUN, MARK_SUCCESS, MARK_ERROR, MARK_SKIPPED, CANCEL)
+MOVES = (*ENGINE_MOVES, *PEOPLES_MOVES)
 LEGAL = frozenset((source, move.target) for move in MOVES for source in move.sources)
 
 
@@ -91,9 +106,13 @@ class BatchMove:
 
 
 #: No task is open any more; the outcome is decided once.
-END = BatchMove("end", (BatchStatus.PROCESSING,), (BatchStatus.SUCCESS, BatchStatus.ERROR))
+END = BatchMove(
+    "end", (BatchStatus.PROCESSING,), (BatchStatus.SUCCESS, BatchStatus.ERROR, BatchStatus.CANCELLED)
+)  # fmt: skip
 #: A task of an ended batch runs again.
-REOPEN = BatchMove("reopen", (BatchStatus.SUCCESS, BatchStatus.ERROR), (BatchStatus.PROCESSING,))
+REOPEN = BatchMove(
+    "reopen", (BatchStatus.SUCCESS, BatchStatus.ERROR, BatchStatus.CANCELLED), (BatchStatus.PROCESSING,)
+)  # fmt: skip
 
 
 class FileDecision(StrEnum):

@@ -1,14 +1,16 @@
-"""What the sweep looks for: messages that may have been lost, and workers that may have died."""
+"""What the sweep looks for: messages that may be lost, workers that may be dead, and everything that is due."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from database.keys import BatchKey
+from database.keys import BatchKey, TaskKey
 from database.transitions import FIRST_REPUBLISH_SECONDS
 
 #: The longest time between two publications of the same message, in seconds.
@@ -63,7 +65,7 @@ _DEAD = text(f"""
       FROM batch_task bt
       JOIN task_batch b ON b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id AND tv.kind = ANY(:kinds)
-     WHERE bt.status = 'PROCESSING' AND bt.lease_until < clock_timestamp()
+     WHERE bt.lease_until < clock_timestamp()
      ORDER BY bt.lease_until LIMIT {MOST_AT_ONCE}
 """)
 
@@ -86,6 +88,133 @@ def not_published(tx: Connection, messages: Sequence[ToPublish]) -> None:
 def dead_attempts(tx: Connection, kinds: Sequence[str]) -> list[ToPublish]:
     """Attempts of these kinds whose lease has run out; the worker that gets the message takes them over."""
     return _to_publish(tx.execute(_DEAD, {"kinds": list(kinds)}))
+
+
+class DueKind(StrEnum):
+    """What there is to do about something that is due."""
+
+    #: A failed task is to have its next attempt.
+    RETRY = "retry"
+    #: Work that goes on outside is to be asked for.
+    POLL = "poll"
+    #: An attempt that its worker gave back is to go on.
+    HANDED_BACK = "handed_back"
+    #: A completion message has not come in time.
+    COMPLETION = "completion"
+    #: The outside work of an attempt that was taken away is to be ended.
+    CANCELLATION = "cancellation"
+    #: A batch has not ended in time.
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True)
+class Due:
+    """Something to do, now or soon; `task_id` and `attempt` are 0 for a batch."""
+
+    what: DueKind
+    workflow_id: int
+    batch_id: str
+    task_id: int
+    attempt: int
+    due_at: datetime
+    #: In how many seconds; not above 0 when it is due now.
+    seconds: float
+
+    @property
+    def key(self) -> TaskKey:
+        return TaskKey(self.workflow_id, self.batch_id, self.task_id)
+
+
+_DUE_WORK = text(f"""
+    SELECT what, workflow_id, batch_id, task_id, attempt, due_at,
+           CAST(extract(epoch FROM due_at - clock_timestamp()) AS float8) AS seconds
+      FROM (
+        (SELECT CASE WHEN status = 'WAITING' THEN '{DueKind.RETRY}'
+                     WHEN awaits_completion THEN '{DueKind.COMPLETION}'
+                     WHEN handle IS NULL THEN '{DueKind.HANDED_BACK}'
+                     ELSE '{DueKind.POLL}' END AS what,
+                workflow_id, batch_id, task_id, attempt, due_at
+           FROM batch_task
+          WHERE due_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
+            AND status IN ('WAITING', 'PROCESSING')
+          ORDER BY due_at LIMIT {MOST_AT_ONCE})
+        UNION ALL
+        (SELECT '{DueKind.CANCELLATION}', workflow_id, batch_id, task_id, attempt, due_at
+           FROM cancellation
+          WHERE due_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
+          ORDER BY due_at LIMIT {MOST_AT_ONCE})
+        UNION ALL
+        (SELECT '{DueKind.DEADLINE}', workflow_id, batch_id, 0, 0, deadline_at
+           FROM task_batch
+          WHERE status = 'PROCESSING' AND deadline_missed_at IS NULL AND deadline_at IS NOT NULL
+            AND deadline_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
+          ORDER BY deadline_at LIMIT {MOST_AT_ONCE})
+      ) due
+     ORDER BY due_at
+""")
+
+_PUT_OFF = text("""
+    UPDATE batch_task SET due_at = clock_timestamp() + CAST(:seconds AS float8) * interval '1 second'
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
+       AND due_at <= clock_timestamp()
+""")
+
+
+def due_work(tx: Connection, soon: float) -> list[Due]:
+    """What is due now, or will be within `soon` seconds, oldest first."""
+    return [Due(**{**row._mapping, "what": DueKind(row.what)}) for row in tx.execute(_DUE_WORK, {"soon": soon})]  # noqa: SLF001
+
+
+def put_off(tx: Connection, due: Due, seconds: float) -> bool:
+    """Whether a due task of these was still due; it is due again later."""
+    given = {**due.key.columns, "attempt": due.attempt, "seconds": seconds}
+    return bool(tx.execute(_PUT_OFF, given).rowcount)
+
+
+_MISS_DEADLINE = text("""
+    UPDATE task_batch b SET deadline_missed_at = clock_timestamp()
+      FROM workflow_version v
+     WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND v.version_id = b.version_id
+       AND b.status = 'PROCESSING' AND b.deadline_missed_at IS NULL AND b.deadline_at <= clock_timestamp()
+    RETURNING v.on_missed_deadline, (SELECT w.name FROM workflow w WHERE w.workflow_id = b.workflow_id) AS workflow
+""")
+
+
+@dataclass(frozen=True)
+class MissedDeadline:
+    """A batch of this workflow has not ended in time; it is to be cancelled then, or only to be spoken of."""
+
+    workflow: str
+    cancels: bool
+
+
+def miss_deadline(tx: Connection, batch: BatchKey) -> MissedDeadline | None:
+    """Write down that the batch has not ended in time; None when it has, or that is known. Locks the batch."""
+    row = tx.execute(_MISS_DEADLINE, batch.columns).one_or_none()
+    return None if row is None else MissedDeadline(row.workflow, row.on_missed_deadline == "cancel")
+
+
+_TAKE_CHORES = text("""
+    WITH due AS (
+        SELECT name FROM chore WHERE due_at <= clock_timestamp() FOR UPDATE SKIP LOCKED
+    )
+    UPDATE chore c SET due_at = clock_timestamp() + interval '2 minutes' FROM due WHERE c.name = due.name
+    RETURNING c.name
+""")
+
+_FINISH_CHORE = text("""
+    UPDATE chore SET due_at = clock_timestamp() + CAST(:seconds AS float8) * interval '1 second' WHERE name = :name
+""")
+
+
+def take_chores(tx: Connection) -> set[str]:
+    """The chores that are due; somebody else gets them in two minutes, unless they are finished."""
+    return set(tx.execute(_TAKE_CHORES).scalars())
+
+
+def finish_chore(tx: Connection, name: str, seconds: float) -> None:
+    """Let the chore be due again in so many seconds."""
+    tx.execute(_FINISH_CHORE, {"name": name, "seconds": seconds})
 
 
 def _to_publish(rows: Iterable[Row[Any]]) -> list[ToPublish]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, text
 
 from database.keys import BatchKey, TaskKey
-from database.statuses import END, OPEN, RELEASE, REOPEN, RESET, SKIP, SkipCause, Status, any_of
+from database.prepared import Prepared
+from database.statuses import BRING_BACK, END, OPEN, RELEASE, REOPEN, RESET, SKIP, SkipCause, Status, any_of
 
 #: How long a message may be on its way before the sweep publishes it again, in seconds; doubled each time.
 FIRST_REPUBLISH_SECONDS = 60
@@ -26,17 +27,20 @@ class Decisions:
     skipped: dict[int, tuple[SkipCause, int | None]] = field(default_factory=dict)
 
 
-_SETTLE = text(f"""
+_SETTLE = Prepared(
+    "settle",
+    f"""
     UPDATE batch_task t
        SET status = v.status, skip_cause = v.cause, skipped_because_of = v.culprit,
            publish_after = CASE WHEN v.status = '{RELEASE.target}'
                                 THEN clock_timestamp() + {FIRST_REPUBLISH_SECONDS} * interval '1 second' END,
-           publishes = 0, changed_at = clock_timestamp()
+           publishes = 0, due_at = NULL, waits_on = NULL, changed_at = clock_timestamp()
       FROM unnest(CAST(:task_ids AS bigint[]), CAST(:statuses AS text[]),
                   CAST(:causes AS text[]), CAST(:culprits AS bigint[])) AS v (task_id, status, cause, culprit)
      WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = v.task_id
        AND t.status IN {any_of(RELEASE.sources)} AND t.status IN {any_of(SKIP.sources)}
-""")
+""",
+)
 
 
 def settle(tx: Connection, batch: BatchKey, decisions: Decisions) -> None:
@@ -48,7 +52,7 @@ def settle(tx: Connection, batch: BatchKey, decisions: Decisions) -> None:
     if rows:
         task_ids, statuses, causes, culprits = (list(column) for column in zip(*rows, strict=True))
         given = {"task_ids": task_ids, "statuses": statuses, "causes": causes, "culprits": culprits}
-        tx.execute(_SETTLE, {**batch.columns, **given})
+        _SETTLE.execute(tx, {**batch.columns, **given})
 
 
 _RESET = text(f"""
@@ -56,15 +60,43 @@ _RESET = text(f"""
        SET reset = (status = 'PROCESSING'),
            status = CASE WHEN status = 'PROCESSING' THEN status ELSE '{RESET.target}' END,
            skip_cause = NULL, skipped_because_of = NULL, publish_after = NULL, publishes = 0,
+           due_at = CASE WHEN status = 'PROCESSING' THEN due_at END, waits_on = NULL,
+           retried = CASE WHEN status = 'PROCESSING' THEN retried ELSE 0 END,
            changed_at = clock_timestamp()
      WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids)
-       AND status IN {any_of((*RESET.sources, Status.PROCESSING))}
+       AND (status IN {any_of((*RESET.sources, Status.PROCESSING))} OR due_at IS NOT NULL)
 """)
+
+
+_FORGET = text("""
+    UPDATE batch_task SET waits_on = NULL
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids) AND waits_on IS NOT NULL
+""")
+
+
+def forget_watched(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> None:
+    """Let these locked tasks, which were judged and still wait, look for an open parent anew."""
+    tx.execute(_FORGET, {**batch.columns, "task_ids": list(task_ids)})
 
 
 def reset(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> None:
     """Let these locked tasks wait again for a new attempt; one that is PROCESSING does so when its attempt ends."""
     tx.execute(_RESET, {**batch.columns, "task_ids": list(task_ids)})
+
+
+_BRING_BACK = text(f"""
+    UPDATE batch_task
+       SET status = '{BRING_BACK.target}', skip_cause = NULL, skipped_because_of = NULL, retried = 0, waits_on = NULL,
+           changed_at = clock_timestamp()
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids)
+       AND status IN {any_of(BRING_BACK.sources)}
+       AND skip_cause IN ('{SkipCause.UPSTREAM_FAILED}', '{SkipCause.RULE}')
+""")
+
+
+def bring_back(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> None:
+    """Let those of these locked tasks wait again that were skipped because of how something above them had ended."""
+    tx.execute(_BRING_BACK, {**batch.columns, "task_ids": list(task_ids)})
 
 
 _FILE_ARRIVED = text("""
@@ -78,14 +110,23 @@ def stop_awaiting_file(tx: Connection, key: TaskKey) -> None:
     tx.execute(_FILE_ARRIVED, key.columns)
 
 
-_LOCK_BATCH = text("""
+_LOCK_BATCH = Prepared(
+    "lock_batch",
+    """
     SELECT status FROM task_batch WHERE workflow_id = :workflow_id AND batch_id = :batch_id FOR NO KEY UPDATE
-""")
+""",
+)
 
-_END_BATCH = text(f"""
+_END_BATCH = Prepared(
+    "end_batch",
+    f"""
     UPDATE task_batch b
        SET ended_at = clock_timestamp(),
            status = CASE WHEN EXISTS (
+               SELECT FROM batch_task t
+                 JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
+                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.status = 'CANCELLED'
+           ) THEN 'CANCELLED' WHEN EXISTS (
                SELECT FROM batch_task t
                  JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
                 WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id
@@ -98,7 +139,8 @@ _END_BATCH = text(f"""
             LIMIT 1
        ) IS NULL
     RETURNING status
-""")
+""",
+)
 
 _REOPEN_BATCH = text(f"""
     UPDATE task_batch SET status = 'PROCESSING', ended_at = NULL
@@ -107,9 +149,12 @@ _REOPEN_BATCH = text(f"""
 
 
 def end_batch_if_done(tx: Connection, batch: BatchKey) -> str | None:
-    """Lock the batch, and end it if no task is open; its outcome, or None when it goes on or had ended before."""
-    tx.execute(_LOCK_BATCH, batch.columns)
-    row = tx.execute(_END_BATCH, batch.columns).one_or_none()
+    """Lock the batch, and end it if no task is open; its outcome, or None when it goes on or had ended before.
+
+    It is CANCELLED if a task of its version is, else ERROR if one that must not fail is, else SUCCESS.
+    """
+    _LOCK_BATCH.execute(tx, batch.columns)
+    row = _END_BATCH.execute(tx, batch.columns).one_or_none()
     return None if row is None else str(row.status)
 
 
@@ -118,5 +163,5 @@ def reopen_batch(tx: Connection, batch: BatchKey) -> None:
 
     The lock is a statement of its own: an end that is being committed at this moment is waited for, and then seen.
     """
-    tx.execute(_LOCK_BATCH, batch.columns)
+    _LOCK_BATCH.execute(tx, batch.columns)
     tx.execute(_REOPEN_BATCH, batch.columns)

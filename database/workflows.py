@@ -10,6 +10,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
+from database.statistics import analyze_if_outgrown
+
 
 @dataclass(frozen=True)
 class NewTask:
@@ -25,6 +27,12 @@ class NewTask:
     lease_seconds: int
     file: Mapping[str, Any] | None
     config: Mapping[str, Any]
+    max_takeovers: int = 3
+    retries: int = 0
+    retry_delay_seconds: int = 30
+    retry_max_delay_seconds: int = 900
+    timeout_seconds: int | None = None
+    awaits_completion: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class NewVersion:
     definition: Mapping[str, Any]
     digest: str
     tasks: Sequence[NewTask]
+    deadline_seconds: int | None = None
+    on_missed_deadline: str = "warn"
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,10 @@ _LOCK_WORKFLOW = text("SELECT workflow_id, version FROM workflow WHERE name = :n
 _DIGEST = text("SELECT digest FROM workflow_version WHERE workflow_id = :workflow_id AND version = :version")
 
 _CREATE_VERSION = text("""
-    INSERT INTO workflow_version (workflow_id, version, batch_template, has_files, params, definition, digest)
-    VALUES (:workflow_id, :version, :batch_template, :has_files, :params, :definition, :digest)
+    INSERT INTO workflow_version (workflow_id, version, batch_template, has_files, params, definition, digest,
+                                  deadline_seconds, on_missed_deadline)
+    VALUES (:workflow_id, :version, :batch_template, :has_files, :params, :definition, :digest,
+            :deadline_seconds, :on_missed_deadline)
     RETURNING version_id
 """).bindparams(bindparam("params", type_=JSONB), bindparam("definition", type_=JSONB))
 
@@ -68,16 +80,21 @@ _CREATE_TASKS = text("""
 _TASK_IDS = text("SELECT name, task_id FROM task WHERE workflow_id = :workflow_id AND name = ANY(:names)")
 
 _CREATE_TASK_VERSION = text("""
-    INSERT INTO task_version (version_id, task_id, position, kind, rule, allow_failure, disabled, success_may_skip,
-                              lease_seconds, file, config)
-    VALUES (:version_id, :task_id, :position, :kind, :rule, :allow_failure, :disabled, :success_may_skip,
-            :lease_seconds, :file, :config)
+    INSERT INTO task_version (version_id, task_id, position, kind, rule, parents, allow_failure, disabled,
+                              success_may_skip, lease_seconds, max_takeovers, retries, retry_delay_seconds,
+                              retry_max_delay_seconds, timeout_seconds, awaits_completion, file, config)
+    VALUES (:version_id, :task_id, :position, :kind, :rule, :parents, :allow_failure, :disabled,
+            :success_may_skip, :lease_seconds, :max_takeovers, :retries, :retry_delay_seconds,
+            :retry_max_delay_seconds, :timeout_seconds, :awaits_completion, :file, :config)
 """).bindparams(bindparam("file", type_=JSONB(none_as_null=True)), bindparam("config", type_=JSONB))
 
-_CREATE_DEPENDENCY = text("""
+# One statement for all: a version may have ten thousand edges.
+_CREATE_DEPENDENCIES = text("""
     INSERT INTO task_dependency (version_id, parent_id, child_id, parent_position, child_position)
-    VALUES (:version_id, :parent_id, :child_id, :parent_position, :child_position)
-""")
+    SELECT :version_id, e.parent_id, e.child_id, e.parent_position, e.child_position
+      FROM jsonb_to_recordset(:edges)
+           AS e (parent_id bigint, child_id bigint, parent_position bigint, child_position bigint)
+""").bindparams(bindparam("edges", type_=JSONB))
 
 _MAKE_CURRENT = text("UPDATE workflow SET version = :version WHERE workflow_id = :workflow_id")
 
@@ -103,6 +120,8 @@ def store_version(tx: Connection, new: NewVersion) -> StoredVersion:
             "params": dict(new.params),
             "definition": dict(new.definition),
             "digest": new.digest,
+            "deadline_seconds": new.deadline_seconds,
+            "on_missed_deadline": new.on_missed_deadline,
         },
     ).scalar_one()
     _store_tasks(tx, workflow.workflow_id, version_id, new.tasks)
@@ -117,15 +136,12 @@ def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Seque
     positions = {name: position for position, name in enumerate(names)}
     rows = [
         {
+            # The other columns are called as the fields; those that are no columns have no place in the statement.
+            **vars(task),
             "version_id": version_id,
             "task_id": ids[task.name],
             "position": positions[task.name],
-            "kind": task.kind,
-            "rule": task.rule,
-            "allow_failure": task.allow_failure,
-            "disabled": task.disabled,
-            "success_may_skip": task.success_may_skip,
-            "lease_seconds": task.lease_seconds,
+            "parents": len(task.needs),
             "file": None if task.file is None else dict(task.file),
             "config": dict(task.config),
         }
@@ -134,7 +150,6 @@ def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Seque
     tx.execute(_CREATE_TASK_VERSION, rows)
     edges = [
         {
-            "version_id": version_id,
             "parent_id": ids[parent],
             "child_id": ids[task.name],
             "parent_position": positions[parent],
@@ -144,7 +159,8 @@ def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Seque
         for parent in task.needs
     ]
     if edges:
-        tx.execute(_CREATE_DEPENDENCY, edges)
+        tx.execute(_CREATE_DEPENDENCIES, {"version_id": version_id, "edges": edges})
+    analyze_if_outgrown(tx, ["task_version", "task_dependency"], max(len(rows), len(edges)))
 
 
 @dataclass(frozen=True)
@@ -157,10 +173,15 @@ class CurrentVersion:
     version: int
     batch_template: str
     params: Mapping[str, Any]
+    deadline_seconds: int | None = None
 
 
-_CURRENT_VERSION = text("""
-    SELECT w.workflow_id, w.name, v.version_id, v.version, v.batch_template, v.params
+_CURRENT_COLUMNS = """
+    w.workflow_id, w.name AS workflow, v.version_id, v.version, v.batch_template, v.params, v.deadline_seconds
+"""
+
+_CURRENT_VERSION = text(f"""
+    SELECT {_CURRENT_COLUMNS}
       FROM workflow w JOIN workflow_version v ON v.workflow_id = w.workflow_id AND v.version = w.version
      WHERE w.name = :name
 """)
@@ -182,9 +203,8 @@ class FileTask:
     file: Mapping[str, Any]
 
 
-_FILE_TASKS = text("""
-    SELECT w.workflow_id, w.name AS workflow, v.version_id, v.version, v.batch_template, v.params,
-           t.task_id, t.name AS task, tv.file
+_FILE_TASKS = text(f"""
+    SELECT {_CURRENT_COLUMNS}, t.task_id, t.name AS task, tv.file
       FROM workflow w
       JOIN workflow_version v ON v.workflow_id = w.workflow_id AND v.version = w.version
       JOIN task_version tv ON tv.version_id = v.version_id AND tv.file IS NOT NULL
@@ -227,3 +247,11 @@ def find_task_by_name(tx: Connection, workflow: str, task: str) -> NamedTask | N
     """The task of this name in the workflow of this name."""
     row = tx.execute(_TASK_BY_NAME, {"workflow": workflow, "task": task}).one_or_none()
     return None if row is None else NamedTask(*row)
+
+
+_TASK_NAMES = text("SELECT task_id, name FROM task WHERE workflow_id = :workflow_id")
+
+
+def names_of_tasks(tx: Connection, workflow_id: int) -> dict[int, str]:
+    """The name of every task that any version of the workflow has had."""
+    return {row.task_id: row.name for row in tx.execute(_TASK_NAMES, {"workflow_id": workflow_id})}

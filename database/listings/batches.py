@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from database.errors import Missing
+from database.facts import OpenTask, open_tasks
+from database.keys import BatchKey
 from database.listings.errors import GIST
 from database.listings.workflows import newest_version
 from database.statuses import OPEN, any_of
@@ -29,6 +32,9 @@ class ListedBatch:
     params: Mapping[str, Any]
     created_at: datetime
     ended_at: datetime | None
+    #: When it should have ended, and when it was seen that it had not.
+    deadline_at: datetime | None
+    deadline_missed_at: datetime | None
     tasks: Mapping[str, int]
     #: The database's clock, beside which the times of the batch can be read.
     read_at: datetime
@@ -36,6 +42,7 @@ class ListedBatch:
 
 _BATCH_COLUMNS = """
     SELECT w.name AS workflow, b.batch_id AS batch, b.status, v.version, b.params, b.created_at, b.ended_at,
+           b.deadline_at, b.deadline_missed_at,
            (SELECT COALESCE(jsonb_object_agg(c.status, c.tasks), '{}')
               FROM (SELECT t.status, count(*) AS tasks FROM batch_task t
                      WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id GROUP BY t.status) c) AS tasks,
@@ -74,6 +81,19 @@ def find_batch(tx: Connection, workflow: str, batch: str) -> ListedBatch:
 
 
 @dataclass(frozen=True)
+class ListedCancellation:
+    """An attempt that was taken away, until it is confirmed that nothing of it runs outside."""
+
+    attempt: int
+    requested_at: datetime
+    #: When it is tried next.
+    due_at: datetime
+    tries: int
+    #: What the other side last said instead of confirming it.
+    problem: str | None
+
+
+@dataclass(frozen=True)
 class ListedTask:
     """A task of a batch: where it stands, its last attempt, its file, and what it waits for."""
 
@@ -82,8 +102,14 @@ class ListedTask:
     status: str
     attempt: int
     takeovers: int
+    #: How many of its retries it has used.
+    retried: int
+    retries: int
+    timeout_seconds: int | None
     rule: str
     allow_failure: bool
+    #: Whether the batch has moved to a version that does not have it.
+    removed: bool
     reset: bool
     skip_cause: str | None
     skipped_because_of: str | None
@@ -98,18 +124,22 @@ class ListedTask:
     awaits_file: bool
     pattern: str | None
     open_parents: tuple[str, ...]
+    cancellations: tuple[ListedCancellation, ...]
 
 
 @dataclass(frozen=True)
 class ShownBatch:
-    """A batch and its tasks in order."""
+    """A batch and its tasks in order; `open_tasks` tells what those wait for that are not terminal."""
 
     batch: ListedBatch
     tasks: tuple[ListedTask, ...]
+    open_tasks: tuple[OpenTask, ...]
 
 
+# A task that the batch's version no longer has is shown as the last version before it had it.
 _TASKS = text(f"""
-    SELECT t.name AS task, tv.kind, bt.status, bt.attempt, bt.takeovers, tv.rule, tv.allow_failure, bt.reset,
+    SELECT t.name AS task, tv.kind, bt.status, bt.attempt, bt.takeovers, bt.retried, tv.retries, tv.timeout_seconds,
+           tv.rule, tv.allow_failure, own.version_id IS NULL AS removed, bt.reset,
            bt.skip_cause, s.name AS skipped_because_of, l.started_at, l.ended_at, {GIST} AS error,
            'gs://' || f.bucket || '/' || f.object AS file, f.generation,
            'gs://' || f.place_bucket || '/' || f.place_object AS place,
@@ -124,25 +154,63 @@ _TASKS = text(f"""
            ) ELSE '{{}}' END AS open_parents
       FROM task_batch b
       JOIN workflow w ON w.workflow_id = b.workflow_id
+      JOIN workflow_version v ON v.version_id = b.version_id
       JOIN batch_task bt ON bt.workflow_id = b.workflow_id AND bt.batch_id = b.batch_id
       JOIN task t ON t.task_id = bt.task_id
-      JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
+      LEFT JOIN task_version own ON own.version_id = b.version_id AND own.task_id = bt.task_id
+      LEFT JOIN LATERAL (
+          SELECT o.version_id FROM workflow_version ov
+            JOIN task_version o ON o.version_id = ov.version_id AND o.task_id = bt.task_id
+           WHERE own.version_id IS NULL AND ov.workflow_id = b.workflow_id AND ov.version < v.version
+           ORDER BY ov.version DESC LIMIT 1
+      ) older ON true
+      JOIN task_version tv ON tv.version_id = COALESCE(own.version_id, older.version_id) AND tv.task_id = bt.task_id
       LEFT JOIN task s ON s.task_id = bt.skipped_because_of
       LEFT JOIN task_log l ON l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id
                           AND l.task_id = bt.task_id AND l.attempt = bt.attempt
       LEFT JOIN file_log f ON f.workflow_id = bt.workflow_id AND f.batch_id = bt.batch_id
                           AND f.task_id = bt.task_id AND f.decision = 'TAKEN'
      WHERE w.name = :workflow AND b.batch_id = :batch
-     ORDER BY bt.position LIMIT {MOST_OF_A_BATCH}
+     ORDER BY removed, bt.position, t.name LIMIT {MOST_OF_A_BATCH}
 """)
+
+_CANCELLATIONS = text(f"""
+    SELECT t.name AS task, c.attempt, c.requested_at, c.due_at, c.tries, left(c.problem, 1000) AS problem
+      FROM workflow w
+      JOIN cancellation c ON c.workflow_id = w.workflow_id
+      JOIN task t ON t.task_id = c.task_id
+     WHERE w.name = :workflow AND c.batch_id = :batch
+     ORDER BY c.task_id, c.attempt LIMIT {MOST_OF_A_BATCH}
+""")
+
+
+_WORKFLOW_ID = text("SELECT workflow_id FROM workflow WHERE name = :workflow")
+
+_ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def look_at_batch(tx: Connection, workflow: str, batch: str) -> ShownBatch:
+    """A batch and its tasks, all as of one moment; the first and only thing of its transaction. Raises Missing."""
+    tx.execute(_ONE_MOMENT)
+    return show_batch(tx, workflow, batch)
 
 
 def show_batch(tx: Connection, workflow: str, batch: str) -> ShownBatch:
     """A batch and its tasks; raises Missing."""
     found = find_batch(tx, workflow, batch)
-    tasks = (task._asdict() for task in tx.execute(_TASKS, {"workflow": workflow, "batch": batch}))
-    shown = tuple(ListedTask(**{**task, "open_parents": tuple(task["open_parents"])}) for task in tasks)
-    return ShownBatch(found, shown)
+    named = {"workflow": workflow, "batch": batch}
+    ending: defaultdict[str, list[ListedCancellation]] = defaultdict(list)
+    for row in tx.execute(_CANCELLATIONS, named):
+        task, *cancellation = row
+        ending[task].append(ListedCancellation(*cancellation))
+    tasks = tuple(_task(row, ending) for row in tx.execute(_TASKS, named))
+    key = BatchKey(tx.execute(_WORKFLOW_ID, named).scalar_one(), batch)
+    return ShownBatch(found, tasks, tuple(open_tasks(tx, key)))
+
+
+def _task(row: Row[Any], ending: Mapping[str, Sequence[ListedCancellation]]) -> ListedTask:
+    lists = {"open_parents": tuple(row.open_parents), "cancellations": tuple(ending.get(row.task, ()))}
+    return ListedTask(**{**row._asdict(), **lists})
 
 
 @dataclass(frozen=True)
@@ -165,7 +233,7 @@ _ATTEMPTS = text(f"""
       JOIN batch_task bt ON bt.workflow_id = l.workflow_id AND bt.batch_id = l.batch_id AND bt.task_id = l.task_id
       JOIN task t ON t.task_id = l.task_id
      WHERE w.name = :workflow AND l.batch_id = :batch
-     ORDER BY bt.position, l.attempt LIMIT {MOST_OF_A_BATCH}
+     ORDER BY bt.position, t.name, l.attempt LIMIT {MOST_OF_A_BATCH}
 """)
 
 

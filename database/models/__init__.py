@@ -2,13 +2,16 @@
 
 from database.models.arrivals import Audit, FileLog, RejectedMessage
 from database.models.definitions import Task, TaskDependency, TaskVersion, Workflow, WorkflowVersion
-from database.models.executions import BatchNumber, BatchTask, TaskBatch, TaskLog
+from database.models.executions import BatchNumber, BatchTask, Cancellation, Chore, Completion, TaskBatch, TaskLog
 from database.models.row import Row
 
 __all__ = [
     "Audit",
     "BatchNumber",
     "BatchTask",
+    "Cancellation",
+    "Chore",
+    "Completion",
     "FileLog",
     "RejectedMessage",
     "Row",

@@ -40,6 +40,8 @@ class WorkflowVersion(Row):
         UniqueConstraint("workflow_id", "version"),
         UniqueConstraint("version_id", "workflow_id"),
         CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("deadline_seconds > 0", name="deadline_seconds"),
+        CheckConstraint("on_missed_deadline IN ('warn', 'cancel')", name="on_missed_deadline"),
     )
 
     version_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -48,6 +50,9 @@ class WorkflowVersion(Row):
     batch_template: Mapped[str]
     #: Whether any of its tasks takes a file, so that the attempts of its batches must know them.
     has_files: Mapped[bool]
+    #: How long a batch may take, in seconds, and what happens when it takes longer.
+    deadline_seconds: Mapped[int | None]
+    on_missed_deadline: Mapped[str] = mapped_column(server_default="warn")
     params: Mapped[dict[str, Any]]
     definition: Mapped[dict[str, Any]]
     digest: Mapped[str]
@@ -75,6 +80,9 @@ class TaskVersion(Row):
         UniqueConstraint("version_id", "task_id", "position"),
         CheckConstraint("position >= 0", name="position"),
         CheckConstraint("lease_seconds > 0", name="lease_seconds"),
+        CheckConstraint("retries >= 0 AND max_takeovers > 0", name="retries"),
+        CheckConstraint("retry_delay_seconds >= 0 AND retry_max_delay_seconds >= 0", name="retry_delay"),
+        CheckConstraint("timeout_seconds > 0", name="timeout_seconds"),
         Index("ix_task_version_with_file", "version_id", postgresql_where=text("file IS NOT NULL")),
     )
 
@@ -83,11 +91,22 @@ class TaskVersion(Row):
     position: Mapped[int]
     kind: Mapped[str]
     rule: Mapped[str]
+    #: How many parents it has; a task of many remembers one that is open instead of counting them.
+    parents: Mapped[int] = mapped_column(server_default="0")
     allow_failure: Mapped[bool]
     disabled: Mapped[bool]
     #: Whether even the success of this task can make a child SKIPPED, which decides what its completion locks.
     success_may_skip: Mapped[bool]
     lease_seconds: Mapped[int]
+    #: After so many dead workers an attempt is ERROR: it would kill the next one too.
+    max_takeovers: Mapped[int] = mapped_column(server_default="3")
+    retries: Mapped[int] = mapped_column(server_default="0")
+    retry_delay_seconds: Mapped[int] = mapped_column(server_default="30")
+    retry_max_delay_seconds: Mapped[int] = mapped_column(server_default="900")
+    #: How long an attempt may last; None is without end.
+    timeout_seconds: Mapped[int | None]
+    #: Whether a completion message from outside may end its attempts.
+    awaits_completion: Mapped[bool] = mapped_column(server_default="false")
     file: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     config: Mapped[dict[str, Any]]
 

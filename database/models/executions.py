@@ -14,7 +14,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.models.row import Row, now, one_of
@@ -34,6 +34,11 @@ class TaskBatch(Row):
             ["version_id", "workflow_id"], ["workflow_version.version_id", "workflow_version.workflow_id"]
         ),
         Index("ix_task_batch_created_at", "created_at"),
+        Index(
+            "ix_task_batch_deadline",
+            "deadline_at",
+            postgresql_where=text("status = 'PROCESSING' AND deadline_missed_at IS NULL AND deadline_at IS NOT NULL"),
+        ),
     )
 
     workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.workflow_id"), primary_key=True)
@@ -47,6 +52,10 @@ class TaskBatch(Row):
     trigger_key: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     ended_at: Mapped[datetime | None]
+    #: When the batch should have ended; None when its workflow sets no deadline.
+    deadline_at: Mapped[datetime | None]
+    #: When it was seen that it had not.
+    deadline_missed_at: Mapped[datetime | None]
 
 
 class BatchNumber(Row):
@@ -67,12 +76,20 @@ class BatchTask(Row):
         ForeignKeyConstraint(["workflow_id", "batch_id"], ["task_batch.workflow_id", "task_batch.batch_id"]),
         CheckConstraint(one_of("status", Status), name="status"),
         CheckConstraint("(status = 'NEW') = (publish_after IS NOT NULL)", name="publish_after"),
-        CheckConstraint("(status = 'PROCESSING') = (token IS NOT NULL)", name="token"),
-        CheckConstraint("(status = 'PROCESSING') = (lease_until IS NOT NULL)", name="lease_until"),
+        # An open attempt is in somebody's hands, or the sweep goes on with it when it is due: one of the two.
+        CheckConstraint("status <> 'PROCESSING' OR (lease_until IS NULL) <> (due_at IS NULL)", name="open_attempt"),
+        CheckConstraint("(token IS NOT NULL) = (lease_until IS NOT NULL)", name="token"),
+        CheckConstraint("lease_until IS NULL OR status = 'PROCESSING'", name="lease_until"),
+        CheckConstraint("status <> 'NEW' OR (due_at IS NULL AND NOT ending)", name="ready"),
+        CheckConstraint(
+            "NOT awaits_completion OR (status = 'PROCESSING' AND due_at IS NOT NULL)", name="awaits_completion"
+        ),
         CheckConstraint("(status = 'SKIPPED') = (skip_cause IS NOT NULL)", name="skipped"),
         CheckConstraint(f"skip_cause IS NULL OR {one_of('skip_cause', SkipCause)}", name="skip_cause"),
         CheckConstraint("status <> 'PROCESSING' OR attempt >= 1", name="attempt"),
-        CheckConstraint("attempt >= 0 AND takeovers >= 0 AND publishes >= 0", name="counts"),
+        CheckConstraint(
+            "attempt >= 0 AND takeovers >= 0 AND publishes >= 0 AND polls >= 0 AND retried >= 0", name="counts"
+        ),
         CheckConstraint("NOT reset OR status = 'PROCESSING'", name="reset"),
         CheckConstraint("NOT (status = 'NEW' AND awaits_file)", name="awaits_file"),
         CheckConstraint(
@@ -87,19 +104,37 @@ class BatchTask(Row):
             postgresql_where=text("status IN ('WAITING', 'NEW', 'PROCESSING')"),
         ),
         Index("ix_batch_task_to_publish", "publish_after", postgresql_where=text("status = 'NEW'")),
-        Index("ix_batch_task_leased", "lease_until", postgresql_where=text("status = 'PROCESSING'")),
+        Index("ix_batch_task_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
+        Index("ix_batch_task_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
     position: Mapped[int]
+    #: The version of its batch, once more: a claim that has waited while the batch moved to another sees it here.
+    version_id: Mapped[int | None]
     status: Mapped[str]
     #: The attempt that is open, or the last one; 0 before the first claim.
     attempt: Mapped[int] = mapped_column(server_default="0")
     #: Who may write the outcome of the open attempt.
     token: Mapped[str | None] = mapped_column(UUID(as_uuid=False))
     lease_until: Mapped[datetime | None]
+    #: When the sweep goes on: with a retry (WAITING), with a poll, with an attempt that was handed back, or with one
+    #: whose completion message has not come in time (PROCESSING).
+    due_at: Mapped[datetime | None]
+    #: What `poll` and `cancel` need to know of the work that goes on outside.
+    handle: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    #: How often the open attempt has been let go of.
+    polls: Mapped[int] = mapped_column(server_default="0")
+    #: Whether the open attempt ends with a completion message.
+    awaits_completion: Mapped[bool] = mapped_column(server_default="false")
+    #: How many retries of ours it has had since it last waited for its parents.
+    retried: Mapped[int] = mapped_column(server_default="0")
+    #: Whether the outside work of an attempt that was taken away is not confirmed to have ended.
+    ending: Mapped[bool] = mapped_column(server_default="false")
+    #: One open parent of many: as long as it is open, the success of another parent decides nothing.
+    waits_on: Mapped[int | None]
     takeovers: Mapped[int] = mapped_column(server_default="0")
     #: Whether its file is still missing.
     awaits_file: Mapped[bool] = mapped_column(server_default="false")
@@ -147,3 +182,64 @@ class TaskLog(Row):
     ended_at: Mapped[datetime | None]
     error: Mapped[str | None]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+
+
+class Completion(Row):
+    """What an outside system has said about one attempt, once for ever."""
+
+    __tablename__ = "completion"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["workflow_id", "batch_id", "task_id"],
+            ["batch_task.workflow_id", "batch_task.batch_id", "batch_task.task_id"],
+        ),
+        CheckConstraint("status IN ('SUCCESS', 'ERROR')", name="status"),
+        CheckConstraint("attempt >= 1", name="attempt"),
+    )
+
+    workflow_id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    error: Mapped[str | None]
+    received_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Cancellation(Row):
+    """An attempt that was taken away while its work might go on outside, until that is confirmed to have ended."""
+
+    __tablename__ = "cancellation"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["workflow_id", "batch_id", "task_id", "attempt"],
+            ["task_log.workflow_id", "task_log.batch_id", "task_log.task_id", "task_log.attempt"],
+        ),
+        CheckConstraint("tries >= 0", name="tries"),
+        Index("ix_cancellation_due_at", "due_at"),
+    )
+
+    workflow_id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    #: The version whose configuration the attempt had.
+    version_id: Mapped[int] = mapped_column(ForeignKey("workflow_version.version_id"))
+    handle: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    requested_at: Mapped[datetime] = mapped_column(server_default=now())
+    due_at: Mapped[datetime]
+    tries: Mapped[int] = mapped_column(server_default="0")
+    #: What the other side last said instead of confirming it.
+    problem: Mapped[str | None]
+
+
+class Chore(Row):
+    """What the sweep does only now and then, and when it is due."""
+
+    __tablename__ = "chore"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    due_at: Mapped[datetime]
+    #: How far one that takes several sweeps has come; None before its beginning and after its end.
+    cursor: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

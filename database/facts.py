@@ -1,0 +1,136 @@
+"""What is known of the tasks that are not terminal: everything that the reasons of their waiting are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from database.keys import BatchKey
+from database.statuses import OPEN, Status, any_of
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """A task that is not terminal, with all that may keep it so. Times are the database's."""
+
+    workflow_id: int
+    workflow: str
+    batch_id: str
+    task_id: int
+    task: str
+    kind: str
+    status: Status
+    attempt: int
+    changed_at: datetime
+    open_parents: tuple[str, ...]
+    awaits_file: bool
+    pattern: str | None
+    due_at: datetime | None
+    publish_after: datetime | None
+    publishes: int
+    lease_until: datetime | None
+    #: Whether the lease has run out.
+    is_dead: bool
+    takeovers: int
+    handle: Mapping[str, Any] | None
+    awaits_completion: bool
+    ending: bool
+    #: The attempts whose outside work is not confirmed to have ended, and what was last said about it.
+    ending_attempts: tuple[int, ...]
+    ending_problem: str | None
+    started_at: datetime | None
+
+
+_SELECT = f"""
+    SELECT bt.workflow_id, w.name AS workflow, bt.batch_id, bt.task_id, t.name AS task, COALESCE(tv.kind, '') AS kind,
+           bt.status, bt.attempt, bt.changed_at,
+           ARRAY(
+               SELECT pt.name FROM task_dependency d
+                 JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
+                                  AND p.task_id = d.parent_id
+                 JOIN task pt ON pt.task_id = d.parent_id
+                WHERE bt.status = 'WAITING' AND d.version_id = b.version_id AND d.child_id = bt.task_id
+                  AND p.status IN {any_of(OPEN)}
+                ORDER BY p.position LIMIT 100
+           ) AS open_parents,
+           bt.awaits_file, tv.file ->> 'pattern' AS pattern, bt.due_at, bt.publish_after, bt.publishes, bt.lease_until,
+           COALESCE(bt.lease_until < clock_timestamp(), false) AS is_dead, bt.takeovers, bt.handle,
+           bt.awaits_completion, bt.ending,
+           ARRAY(
+               SELECT c.attempt FROM cancellation c
+                WHERE c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
+                ORDER BY c.attempt
+           ) AS ending_attempts,
+           (SELECT max(c.problem) FROM cancellation c
+             WHERE c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
+           ) AS ending_problem,
+           (SELECT l.started_at FROM task_log l
+             WHERE l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id AND l.task_id = bt.task_id
+               AND l.attempt = bt.attempt AND l.status = 'PROCESSING') AS started_at
+"""
+
+_SOURCE = """
+      JOIN task_batch b ON b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
+      JOIN workflow w ON w.workflow_id = bt.workflow_id
+      JOIN task t ON t.task_id = bt.task_id
+      LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
+"""
+
+_OF_BATCH = text(f"""
+    {_SELECT} FROM batch_task bt {_SOURCE}
+     WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.status IN {any_of(OPEN)}
+     ORDER BY bt.position
+""")
+
+
+_LONG_AGO = "clock_timestamp() - CAST(:seconds AS float8) * interval '1 second'"
+
+# A superset of those that have no reason to wait: what is meant to move them is over, or long overdue.
+_STUCK = text(f"""
+    {_SELECT} FROM batch_task bt {_SOURCE}
+     WHERE bt.status IN {any_of(OPEN)} AND bt.changed_at < {_LONG_AGO}
+       AND (
+           (bt.status = 'WAITING' AND NOT bt.awaits_file
+            AND COALESCE(bt.due_at < {_LONG_AGO}, true)
+            AND NOT EXISTS (
+               SELECT FROM task_dependency d
+                 JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
+                                  AND p.task_id = d.parent_id
+                WHERE d.version_id = b.version_id AND d.child_id = bt.task_id AND p.status IN {any_of(OPEN)}
+           ) AND NOT EXISTS (
+               SELECT FROM cancellation c
+                WHERE bt.ending
+                  AND c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
+           ))
+           OR (bt.status = 'NEW' AND bt.publish_after < {_LONG_AGO})
+           OR (bt.status = 'PROCESSING'
+               AND COALESCE(bt.lease_until, bt.due_at)
+                   < {_LONG_AGO})
+       )
+     ORDER BY bt.changed_at, bt.workflow_id, bt.batch_id, bt.position LIMIT 1000
+""")
+
+
+def open_tasks(tx: Connection, batch: BatchKey) -> list[OpenTask]:
+    """The tasks of a batch that are not terminal, in order."""
+    return [_read(row) for row in tx.execute(_OF_BATCH, batch.columns)]
+
+
+def stuck_tasks(tx: Connection, seconds: float) -> list[OpenTask]:
+    """Tasks of all batches that have stood still for so long although what should move them is over or not there."""
+    return [_read(row) for row in tx.execute(_STUCK, {"seconds": seconds})]
+
+
+def _read(row: Any) -> OpenTask:
+    return OpenTask(
+        **{
+            **row._mapping,  # noqa: SLF001 - the public way to read a row as a mapping
+            "status": Status(row.status),
+            "open_parents": tuple(row.open_parents),
+            "ending_attempts": tuple(row.ending_attempts),
+        }
+    )
