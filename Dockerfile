@@ -15,9 +15,8 @@ COPY database/ database/
 COPY migrations/ migrations/
 # The user below may not write here, so what Python would compile at every start is compiled now.
 RUN /venv/bin/python -m compileall -q run database migrations
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PORT=8080 THREADS=8
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PORT=8080
 USER accelerator
 
-# One worker, because Cloud Run adds instances. No timeout, because Pub/Sub's ack deadline is the limit of a request.
-# Cloud Run kills 10 s after its SIGTERM, so requests get 8 s to end in; exec lets that signal reach gunicorn.
-CMD ["sh", "-c", "exec gunicorn --bind 0.0.0.0:$PORT --workers 1 --worker-class gthread --threads $THREADS --timeout 0 --graceful-timeout 8 --no-control-socket run.main:app"]
+# run/serving.py says how many workers and threads, and how a request and the service end.
+CMD ["gunicorn", "--config=python:run.serving"]

@@ -8,12 +8,12 @@ KEYS=(
 )
 NUMBERS=" SQL_MAX_CONNECTIONS DATABASE_SECRET_VERSION THREADS MAX_INSTANCES "
 
-# The pool of database/sessions.py: pool_size + max_overflow, of one worker.
-CONNECTIONS_PER_INSTANCE=10
 # While a deployment is under way, instances of two revisions are connected.
 REVISIONS_AT_ONCE=2
 # For the migration, a person's commands, and what Postgres and Cloud SQL keep for themselves.
 OTHER_CONNECTIONS=10
+# More than these Cloud SQL does not take from one instance.
+MOST_CONNECTIONS_PER_INSTANCE=100
 
 fail() {
   printf '%s\n' "$@" >&2
@@ -64,11 +64,13 @@ value_problems() {
 }
 
 check_sizes() {
-  local needed=$((MAX_INSTANCES * CONNECTIONS_PER_INSTANCE * REVISIONS_AT_ONCE + OTHER_CONNECTIONS))
+  # The pool of run/settings.py: DATABASE_POOL_SIZE, of one worker.
+  local connections_per_instance=$((THREADS + 2))
+  local needed=$((MAX_INSTANCES * connections_per_instance * REVISIONS_AT_ONCE + OTHER_CONNECTIONS))
+  [ "$connections_per_instance" -le "$MOST_CONNECTIONS_PER_INSTANCE" ] || fail \
+    "$1: THREADS=$THREADS is more than $((MOST_CONNECTIONS_PER_INSTANCE - 2)), what the database takes from one instance"
   [ "$needed" -le "$SQL_MAX_CONNECTIONS" ] || fail \
-    "$1: MAX_INSTANCES=$MAX_INSTANCES needs SQL_MAX_CONNECTIONS=$needed or more, it is $SQL_MAX_CONNECTIONS"
-  [ "$THREADS" -le "$CONNECTIONS_PER_INSTANCE" ] || fail \
-    "$1: THREADS=$THREADS is more than the $CONNECTIONS_PER_INSTANCE database connections of an instance"
+    "$1: MAX_INSTANCES=$MAX_INSTANCES with THREADS=$THREADS needs SQL_MAX_CONNECTIONS=$needed or more, it is $SQL_MAX_CONNECTIONS"
 }
 
 # shellcheck disable=SC2034 # The scripts that source this one use them.

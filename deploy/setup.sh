@@ -117,24 +117,24 @@ create_topics() {
 push_subscription() {
   local name=$1 change=(update "$1")
   exists gcloud pubsub subscriptions describe "$name" || change=(create "$name" "--topic=$name")
-  # The longest deadline there is, which is also the longest that one request may take.
   gcloud pubsub subscriptions "${change[@]}" "${@:2}" \
     --push-endpoint="$SERVICE_URL/" --push-auth-service-account="$PUSH_ACCOUNT" \
     --push-auth-token-audience="$SERVICE_URL" \
-    --ack-deadline=600 --min-retry-delay=10s --max-retry-delay=600s --expiration-period=never
+    --min-retry-delay=10s --max-retry-delay=600s --expiration-period=never
 }
 
 create_subscriptions() {
   say "Subscriptions"
   # The service acks what can never succeed, so a message that is not acked waits for something to come up again: the
-  # database, or a free instance. It gets as many attempts as there are, about 15 hours, before it is set aside.
-  push_subscription "$TOPIC" --message-retention-duration=7d \
+  # database, or a free instance. It gets as many attempts as there are, about 15 hours, before it is set aside. 600 s
+  # is the longest deadline there is, and with it the longest that one request may take.
+  push_subscription "$TOPIC" --ack-deadline=600 --message-retention-duration=7d \
     --dead-letter-topic="$DEAD_LETTER_TOPIC" --max-delivery-attempts=100
-  # A kick that is late is worth nothing, because the next one does the same: none is kept, none is set aside.
-  push_subscription "$SWEEP_TOPIC" --message-retention-duration=10m
-  exists gcloud pubsub subscriptions describe "$DEAD_LETTER_TOPIC" ||
-    gcloud pubsub subscriptions create "$DEAD_LETTER_TOPIC" --topic="$DEAD_LETTER_TOPIC" \
-      --message-retention-duration=31d --expiration-period=never
+  # A kick that is late is worth nothing, because the next one does the same: none is kept, none is set aside. A sweep
+  # ends after 50 s and what it is then in the middle of.
+  push_subscription "$SWEEP_TOPIC" --ack-deadline=120 --message-retention-duration=10m
+  # What is set aside is pushed too: the service keeps it among the rejected messages. Until it has, it stays here.
+  push_subscription "$DEAD_LETTER_TOPIC" --ack-deadline=60 --message-retention-duration=31d
   # Without it Pub/Sub neither counts attempts nor sets anything aside.
   grant pubsub subscriptions add-iam-policy-binding "$TOPIC" \
     --member="serviceAccount:$PUBSUB_AGENT" --role=roles/pubsub.subscriber

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,14 @@ from database.migrating import is_migrated
 from database.sessions import Database
 from run.clients import Clients
 from run.clients.pubsub import PubSubPublisher
+from run.engine.due import DueTasks
+from run.engine.invariant import Invariant
 from run.engine.life import TaskLife
+from run.engine.moves import Moves
 from run.errors import TaskFailure, Unavailable
 from run.handlers.file import FileHandler, FindMetadata
 from run.handlers.inbox import keep
+from run.handlers.scan import Scanner
 from run.handlers.sweep import SweepHandler
 from run.handlers.task import TaskHandler
 from run.handlers.workflow import WorkflowHandler
@@ -31,6 +36,8 @@ from run.pubsub.push import create_push_blueprint
 from run.pubsub.router import Router
 from run.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Service:
@@ -40,14 +47,22 @@ class Service:
     database: Database
     publisher: Publisher
     kinds: Mapping[str, Kind[Any]]
+    life: TaskLife
     files: FileHandler
+    scanner: Scanner
     workflows: WorkflowHandler
+    moves: Moves
     sweeps: SweepHandler
     router: Router
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Keep a message that can never succeed."""
         self.database.transact(lambda tx: keep(tx, delivery, reason))
+
+    def shut_down(self) -> None:
+        """Let others go on with what this process works on; its own outcomes of that count no more."""
+        given_back = self.life.give_back_all()
+        logger.info("gave back %s attempts", given_back)
 
     def close(self) -> None:
         """End what is under way, and give the connections back."""
@@ -58,15 +73,22 @@ class Service:
 def build_service(settings: Settings) -> Service:
     """Choose and wire the parts that these settings ask for; connects to nothing yet."""
     clients = Clients(settings)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, pool_size=settings.database_pool_size, max_overflow=0)
     publisher = _choose_publisher(settings)
     kinds = build_kinds(clients)
     names = template_names(settings)
     life = TaskLife(database, kinds, publisher, names)
     files = FileHandler(database, life, names, _metadata_finder(clients), is_archived)
+    scanner = Scanner(database, files, clients, is_archived)
     tasks = TaskHandler(database, life)
     workflows = WorkflowHandler(database, life)
-    sweeps = SweepHandler(database, life)
+    invariant = Invariant(database, life)
+    sweeps = SweepHandler(
+        database,
+        life,
+        DueTasks(database, life, names),
+        {"invariant": (600, invariant.do_chore), "scan": (86_400, scanner.scan_daily)},
+    )
     router = Router(
         on_file=files.handle,
         on_task=tasks.execute,
@@ -74,7 +96,8 @@ def build_service(settings: Settings) -> Service:
         on_workflow=workflows.handle,
         on_sweep=sweeps.handle,
     )
-    return Service(settings, database, publisher, kinds, files, workflows, sweeps, router)
+    moves = Moves(database, life)
+    return Service(settings, database, publisher, kinds, life, files, scanner, workflows, moves, sweeps, router)
 
 
 def template_names(settings: Settings) -> dict[str, str]:
@@ -91,6 +114,8 @@ def create_app(settings: Settings) -> Flask:
     configure_logging(settings)
     service = build_service(settings)
     app = Flask(__name__)
+    # run/serving.py finds it here when the process is asked to end.
+    app.extensions["service"] = service
     app.register_blueprint(create_push_blueprint(service.router, service.reject, push_authenticator(settings)))
 
     @app.get("/health")

@@ -4,6 +4,7 @@ AcceleratorError
 ├── InvalidSettings          the environment cannot be used; the service does not start
 ├── InvalidWorkflow          a workflow file has problems; nothing is stored
 ├── Rejected                 a message that can never succeed; stored with its reason, acked
+├── Refused                  a person's move that makes no sense now; nothing has changed
 ├── Unauthenticated          a push without a valid token; 401
 ├── Unavailable              something we need does not answer now; not acked, comes again
 └── TaskFailure              the work of a task ended in an error; its attempt is ERROR
@@ -31,6 +32,10 @@ class InvalidWorkflow(AcceleratorError):
 
 class Rejected(AcceleratorError):
     """A message that can never succeed; the message says why, for the person who reads the inbox."""
+
+
+class Refused(AcceleratorError):
+    """A person's move that makes no sense as things stand; the message says why and what would."""
 
 
 class Unauthenticated(AcceleratorError):

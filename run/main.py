@@ -1,4 +1,4 @@
-"""gunicorn's entry: `gunicorn run.main:app`."""
+"""gunicorn's entry, as `run/serving.py` names it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from run.errors import InvalidSettings
 
 _MOST_PORT = 65535
+#: More connections than these Cloud SQL does not take from one instance of Cloud Run.
+#: https://cloud.google.com/sql/docs/postgres/connect-run
+_MOST_CONNECTIONS = 100
+#: Beside each request's connection: one for what a process does by itself, such as renewing leases, and one to spare.
+_OTHER_CONNECTIONS = 2
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v1/certs"
+
+
+Port = Annotated[int, Field(ge=1, le=_MOST_PORT)]
+Threads = Annotated[int, Field(ge=1, le=_MOST_CONNECTIONS - _OTHER_CONNECTIONS)]
+DEFAULT_PORT = 8080
+DEFAULT_THREADS = 8
 
 
 class PushAuth(StrEnum):
@@ -161,8 +172,18 @@ class Settings(BaseModel):
         description="Deliver our own messages as push requests to this address instead of publishing them. "
         "Such requests carry no token.",
     )
-    port: int = Field(
-        default=8080, ge=1, le=65535, validation_alias="PORT", description="The port that the service listens on."
+    port: Port = Field(
+        default=DEFAULT_PORT, validation_alias="PORT", description="The port that the service listens on."
+    )
+    threads: Threads = Field(
+        default=DEFAULT_THREADS,
+        validation_alias="THREADS",
+        description="How many requests the service works on at a time.",
+    )
+    database_pool_size: Annotated[int, Field(ge=1, le=_MOST_CONNECTIONS)] = Field(
+        default_factory=lambda so_far: int(so_far.get("threads", DEFAULT_THREADS)) + _OTHER_CONNECTIONS,
+        validation_alias="DATABASE_POOL_SIZE",
+        description="How many connections to the database a process has at most; `THREADS` + 2 unless it is set.",
     )
     log_level: LogLevel = Field(
         default=LogLevel.INFO,
@@ -234,6 +255,23 @@ class Settings(BaseModel):
             yield "PUSH_AUDIENCE: missing; PUSH_AUTH=verify needs the audience of the subscription's tokens"
         if self.push_auth is PushAuth.CLOUD_RUN and self.cloud_run_service is None:
             yield "PUSH_AUTH: cloud_run is only safe on Cloud Run (K_SERVICE is not set); use verify"
+
+
+class Listening(BaseModel):
+    """What gunicorn must know before it loads the service; the same variables as in Settings."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    port: Port = Field(default=DEFAULT_PORT, validation_alias="PORT")
+    threads: Threads = Field(default=DEFAULT_THREADS, validation_alias="THREADS")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Listening:
+        """Read both from `environ`, the process's own environment unless given; raises InvalidSettings."""
+        try:
+            return cls.model_validate(_given(os.environ if environ is None else environ))
+        except ValidationError as error:
+            raise InvalidSettings(_text(_field_problems(error))) from None
 
 
 def read_database_url(environ: Mapping[str, str] | None = None) -> str:

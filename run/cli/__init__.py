@@ -13,8 +13,9 @@ _COMMANDS = {
     "migrate": Place("run.cli.service:migrate", "Bring the database to the newest tables."),
     "config": Place("run.cli.service:config", "Show the settings, secrets hidden."),
     "workflow": Place("run.cli.workflow:workflow", "Check, store and show workflows."),
-    "batch": Place("run.cli.batch:batch", "Start, list and watch batches."),
-    "file": Place("run.cli.file:file", "Say what became of files, or what would."),
+    "batch": Place("run.cli.batch:batch", "Start, list, watch, re-run and cancel batches."),
+    "task": Place("run.cli.task:task", "Run a task of a batch again, or say how it ended."),
+    "file": Place("run.cli.file:file", "Say what became of files, or hand over what was missed."),
     "rejected": Place("run.cli.rejected:rejected", "Read and replay messages that could not succeed."),
     "sweep": Place("run.cli.service:sweep", "Mend once what a crash or a lost message left."),
 }

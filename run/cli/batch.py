@@ -1,4 +1,4 @@
-"""`batch start|list|show|watch`. A batch is named by its workflow and its batch id."""
+"""`batch start|list|show|watch|rerun|cancel`. A batch is named by its workflow and its batch id."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 import click
 
-from database.listings.batches import ListedBatch, list_attempts, list_batches, show_batch
+from database.listings.batches import ListedBatch, list_attempts, list_batches, look_at_batch
 from database.statuses import BatchStatus, Status
-from run.cli.batch_view import batch_view, history_view, reasons
+from run.cli.batch_view import batch_view, history_view
 from run.cli.commands import Failed
 from run.cli.connections import open_database, open_service
+from run.cli.moving import ByHand, carry_out, moving
 from run.cli.options import ParamValueType, actor_option, json_option, limit_option
 from run.cli.printing import duration, moment, print_json, print_table, say_if_cut, show_answer, styled
+from run.cli.waiting import reasons_by_task
 from run.cli.watching import watch_batch
 from run.pubsub.messages import WorkflowMessage
 
@@ -24,7 +26,7 @@ _batch = click.argument("batch_id", metavar="BATCH")
 
 @click.group()
 def batch() -> None:
-    """Start, list and watch batches."""
+    """Start, list, watch, re-run and cancel batches."""
 
 
 @batch.command()
@@ -74,10 +76,11 @@ def list_(workflow: str | None, as_json: bool, limit: int) -> None:
 def show(workflow: str, batch_id: str, attempts: bool, as_json: bool) -> None:
     """Show a batch: what its tasks do, why one failed, what the others wait for."""
     with open_database() as database:
-        shown = database.transact(lambda tx: show_batch(tx, workflow, batch_id))
+        shown = database.transact(lambda tx: look_at_batch(tx, workflow, batch_id))
         history = database.transact(lambda tx: list_attempts(tx, workflow, batch_id)) if attempts else []
     if as_json:
-        tasks = [{**vars(task), "reasons": list(reasons(task))} for task in shown.tasks]
+        reasons = reasons_by_task(shown)
+        tasks = [{**vars(task), "reasons": reasons.get(task.task, ())} for task in shown.tasks]
         print_json({**vars(shown.batch), "tasks": tasks} | ({"attempts": history} if attempts else {}))
         return
     show_answer(batch_view(shown), *([history_view(history)] if attempts else []))
@@ -90,11 +93,38 @@ def show(workflow: str, batch_id: str, attempts: bool, as_json: bool) -> None:
 def watch(workflow: str, batch_id: str, timeout: float | None) -> None:
     """Watch a batch until it has ended; exit status 0 when it is SUCCESS."""
     with open_database() as database:
-        shown = watch_batch(lambda: database.transact(lambda tx: show_batch(tx, workflow, batch_id)), timeout)
+        shown = watch_batch(lambda: database.transact(lambda tx: look_at_batch(tx, workflow, batch_id)), timeout)
     if shown.batch.status == BatchStatus.PROCESSING:
         raise Failed(f"The batch {workflow} {batch_id} has not ended within {timeout:g} s.")
     if shown.batch.status != BatchStatus.SUCCESS:
         raise Failed(f"The batch {workflow} {batch_id} is {shown.batch.status}.")
+
+
+@batch.command()
+@_workflow
+@_batch
+@click.option("--failed", is_flag=True, help="What failed or was cancelled, and what was skipped because of it.")
+@click.option("--latest", is_flag=True, help="With the newest version of the workflow.")
+@moving
+def rerun(workflow: str, batch_id: str, failed: bool, latest: bool, by_hand: ByHand) -> None:
+    """Go on with a batch that has failed, or move it to the newest version of its workflow."""
+    if not failed and not latest:
+        raise click.UsageError("give --failed, --latest or both")
+    carry_out(
+        by_hand,
+        workflow,
+        batch_id,
+        lambda moves, who: moves.rerun_batch(workflow, batch_id, who, failed=failed, latest=latest),
+    )
+
+
+@batch.command()
+@_workflow
+@_batch
+@moving
+def cancel(workflow: str, batch_id: str, by_hand: ByHand) -> None:
+    """End a batch: nothing of it starts any more, and what runs is ended."""
+    carry_out(by_hand, workflow, batch_id, lambda moves, who: moves.cancel_batch(workflow, batch_id, who))
 
 
 def _given(params: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:

@@ -9,22 +9,23 @@ import yaml
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from database.listings.batches import ListedAttempt, ListedBatch, ListedTask, ShownBatch
+from database.listings.batches import ListedAttempt, ListedBatch, ListedCancellation, ListedTask, ShownBatch
 from database.statuses import SkipCause, Status
 from run.cli.escaping import in_lines, in_one_line
 from run.cli.printing import below, duration, mark, moment, styled
-
-#: As many names as fit a line; a fan-in of hundreds is not spelt out.
-_MOST_NAMES = 6
+from run.cli.waiting import in_words, reasons_by_task
 
 
 def batch_view(shown: ShownBatch) -> Group:
     """The batch, then its tasks in order."""
     width = max((len(task.task) for task in shown.tasks), default=0)
+    now = shown.batch.read_at
     lines: list[RenderableType] = [*_head(shown.batch), Text()]
+    reasons = reasons_by_task(shown)
     for task in shown.tasks:
-        lines.append(_task_line(task, width, shown.batch.read_at))
-        lines += [below(line) for line in _remarks(task)]
+        lines.append(_task_line(task, width, now))
+        waits = [in_words(reason, task, now) for reason in reasons.get(task.task, ())]
+        lines += [below(line) for line in _remarks(task, waits)]
     return Group(*lines)
 
 
@@ -46,9 +47,19 @@ def _head(batch: ListedBatch) -> Iterator[Text]:
     took = duration((batch.ended_at or batch.read_at) - batch.created_at)
     how_long = f"took {took}" if batch.ended_at else f"open for {took}"
     yield Text(f"version {batch.version}, opened {moment(batch.created_at)} UTC, {how_long}", "dim")
+    if batch.deadline_at is not None:
+        yield _deadline(batch, batch.deadline_at)
     if batch.params:
         written = yaml.safe_dump(dict(batch.params), default_flow_style=True, allow_unicode=True, width=10_000)
         yield Text(in_lines(f"params {written.strip()}"), "dim")
+
+
+def _deadline(batch: ListedBatch, deadline_at: datetime) -> Text:
+    was_at = moment(deadline_at)
+    # The batch may be late, or have ended late, before a sweep has seen it.
+    if batch.deadline_missed_at is not None or (batch.ended_at or batch.read_at) > deadline_at:
+        return Text(f"missed its deadline, {was_at} UTC", "red")
+    return Text(f"deadline {was_at} UTC", "dim")
 
 
 def _task_line(task: ListedTask, width: int, now: datetime) -> Text:
@@ -64,31 +75,28 @@ def _facts(task: ListedTask, now: datetime) -> Iterator[str]:
         yield f"attempt {task.attempt}"
     if task.started_at is not None:
         yield duration((task.ended_at or now) - task.started_at)
+    if task.retried:
+        yield f"retry {task.retried} of {task.retries}"
     if task.takeovers:
         yield f"{task.takeovers} dead workers" if task.takeovers > 1 else "1 dead worker"
     if task.allow_failure and task.status == Status.ERROR:
         yield "may fail"
+    if task.removed:
+        yield "not in this version any more"
 
 
-def _remarks(task: ListedTask) -> Iterator[Text]:
+def _remarks(task: ListedTask, waits: Sequence[str]) -> Iterator[Text]:
     if task.error:
         yield Text(in_lines(task.error), "red" if task.status == Status.ERROR else "dim")
     if task.file is not None:
         yield Text(in_one_line(task.file), "dim")
         if task.place is not None:
             yield Text(in_one_line(f"now {task.place}"), "dim")
-    for words in reasons(task):
+    for words in (*waits, *_afterwards(task), *map(_being_ended, task.cancellations)):
         yield Text(in_one_line(words), "yellow")
 
 
-def reasons(task: ListedTask) -> Iterator[str]:
-    """Why a task has not run, or what it waits for; nothing for one that has."""
-    if task.status == Status.WAITING and task.open_parents:
-        yield f"waits for {_names(task.open_parents)}"
-    if task.status == Status.WAITING and task.awaits_file:
-        yield f"waits for its file: {task.pattern}"
-    if task.status == Status.NEW:
-        yield "may start: its message is on the way"
+def _afterwards(task: ListedTask) -> Iterator[str]:
     if task.reset:
         yield "runs again afterwards, because what it is built on has changed"
     if task.status == Status.SKIPPED:
@@ -107,10 +115,13 @@ def _why_skipped(task: ListedTask) -> str:
     return words[SkipCause(task.skip_cause or "")]
 
 
-def _names(names: Sequence[str]) -> str:
-    if len(names) > _MOST_NAMES:
-        return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more tasks"
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+def _being_ended(cancellation: ListedCancellation) -> str:
+    words = f"what attempt {cancellation.attempt} has begun outside is being ended"
+    if not cancellation.tries:
+        return f"{words} from {moment(cancellation.due_at)} UTC on"
+    times = "once" if cancellation.tries == 1 else f"{cancellation.tries} times"
+    said = f": {cancellation.problem}" if cancellation.problem else ""
+    return f"{words}, tried {times}, next at {moment(cancellation.due_at)} UTC{said}"
 
 
 def _attempt_line(attempt: ListedAttempt) -> Text:

@@ -1,4 +1,4 @@
-"""`file list|show|explain`: which files came, which errored, what was the problem, and what a file would do."""
+"""`file list|show|explain|scan`: which files came, what was the problem, what one would do, and which were missed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
+from database.audit import write_audit
 from database.errors import Missing
 from database.listings.files import ListedFile, files_at, list_files
 from database.statuses import FileDecision, Status
 from run.cli.connections import open_database, open_service
 from run.cli.escaping import in_lines, in_one_line
-from run.cli.options import AddressType, ObjectAddress, json_option, limit_option
+from run.cli.options import AddressType, ObjectAddress, actor_option, json_option, limit_option
 from run.cli.printing import MARKS, below, mark, moment, print_json, say_if_cut, show_answer, styled
+from run.cli.scanning import PrefixType, scan_view, summary
+from run.workflows.prefixes import Prefix
 
 _MARK_OF = {
     FileDecision.REJECTED: Status.ERROR,
@@ -29,7 +32,7 @@ _address = click.argument("address", type=AddressType(), metavar="URI")
 
 @click.group()
 def file() -> None:
-    """Say what became of files, or what would."""
+    """Say what became of files, or what would; hand over what was missed."""
 
 
 @file.command("list")
@@ -93,6 +96,29 @@ def explain(address: ObjectAddress, as_json: bool) -> None:
             click.echo(in_one_line(f"{sign} {one.workflow}, task {one.task}" + (f" ({caught})" if caught else "")))
             words = one.words if sign == MARKS["SUCCESS"] else f"{one.effect}: {one.words}"
             click.echo(f"    {in_one_line(words)}")
+
+
+@file.command()
+@click.argument("prefix", type=PrefixType(), required=False)
+@click.option("--dry-run", is_flag=True, help="Only say what would be handed over.")
+@json_option
+@actor_option
+def scan(prefix: Prefix | None, dry_run: bool, as_json: bool, actor: str) -> None:
+    """Look for objects that were never announced to a task that wants them, and hand them over."""
+    with open_service() as service, scan_view(dry_run=dry_run, as_json=as_json) as on_page:
+        report = service.scanner.scan(prefix, dry_run=dry_run, on_page=on_page)
+        if not dry_run:
+            where = "all files" if prefix is None else f"files {prefix.uri}"
+            counts = {"looked_at": report.looked_at, "handed_over": sum(new.handed_over for new in report.files)}
+            service.database.transact(lambda tx: write_audit(tx, actor, "scan", where, details=counts))
+    if as_json:
+        print_json({"dry_run": dry_run, **vars(report)})
+    else:
+        click.echo(summary(report, dry_run=dry_run))
+    for problem in report.problems:
+        click.echo(in_lines(problem), err=True)
+    if report.problems or not all(new.handed_over or dry_run for new in report.files):
+        raise click.exceptions.Exit(1)
 
 
 def _listed(rows: Iterable[ListedFile]) -> Iterator[RenderableType]:

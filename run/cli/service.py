@@ -12,25 +12,25 @@ import click
 from database.listings.schema import schema_revision
 from database.migrating import migrate as migrate_database
 from database.sessions import Database
+from run.cli.commands import Failed
 from run.cli.connections import open_service
 from run.cli.options import json_option
 from run.cli.printing import print_json, print_table
-from run.local.service import APPLICATION, GRACEFUL_SECONDS, THREADS
 from run.settings import Settings, read_database_url
 
 _HIDDEN = "***"
 
 
 @click.command()
-@click.option("--threads", type=click.IntRange(1), default=THREADS, show_default=True, help="Requests at a time.")
-def serve(threads: int) -> None:
+@click.option("--threads", type=click.IntRange(1), help="Requests at a time, instead of THREADS.")
+def serve(threads: int | None) -> None:
     """Serve push requests, as Cloud Run does: gunicorn on PORT, in place of this process."""
-    port = Settings.from_environment().port
-    limits = ["--timeout=0", f"--graceful-timeout={GRACEFUL_SECONDS}", "--no-control-socket"]
-    counts = ["--workers=1", f"--threads={threads}", f"--bind=0.0.0.0:{port}"]
+    if threads is not None:
+        os.environ["THREADS"] = str(threads)
+    Settings.from_environment()
     sys.stdout.flush()
     # This process becomes gunicorn, so that the signals that end it reach gunicorn.
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *counts, *limits, APPLICATION])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config=python:run.serving"])  # noqa: S606
 
 
 @click.command()
@@ -69,6 +69,8 @@ def sweep() -> None:
     with open_service() as service:
         swept = service.sweeps.sweep()
     click.echo(", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in swept.items()))
+    if swept.get("put_off"):
+        raise Failed("Something could not be done and is tried again later; the log says what.")
 
 
 def _revision(url: str) -> str | None:

@@ -7,13 +7,16 @@ from pathlib import Path
 import click
 
 from database.audit import write_audit
+from database.errors import DatabaseError
 from database.listings.workflows import list_workflows, show_version
 from database.sessions import Transaction
 from database.workflows import StoredVersion, store_version
-from run.cli.connections import open_database
+from run.cli.connections import open_database, open_service
+from run.cli.escaping import in_lines
 from run.cli.options import actor_option, json_option, limit_option
 from run.cli.printing import moment, print_json, print_table, say_if_cut
 from run.engine.definitions import new_version
+from run.errors import AcceleratorError
 from run.workflows.definition import WorkflowDefinition
 from run.workflows.drawing import as_mermaid, as_text
 
@@ -50,9 +53,14 @@ def apply_files(files: tuple[Path, ...], actor: str) -> None:
         return stored
 
     with open_database() as database:
-        for one in database.transact(store):
-            said = f"version {one.version}" if one.created else f"unchanged, version {one.version}"
-            click.echo(f"{one.workflow}: {said}")
+        stored = database.transact(store)
+    for one in stored:
+        said = f"version {one.version}" if one.created else f"unchanged, version {one.version}"
+        click.echo(f"{one.workflow}: {said}")
+    new = {one.workflow for one in stored if one.created}
+    with_files = {version.workflow for version in versions if any(task.file is not None for task in version.tasks)}
+    if new & with_files:
+        _say_what_waits(new & with_files)
 
 
 @workflow.command("list")
@@ -92,6 +100,21 @@ def show(name: str, version: int | None, mermaid: bool, as_json: bool) -> None:
     else:
         click.echo(as_text(definition))
         click.echo(f"\nversion {shown.version} of {shown.newest}, applied {moment(shown.applied_at)} UTC")
+
+
+def _say_what_waits(workflows: set[str]) -> None:
+    """Say how many files have come before their workflow; not knowing that does not undo what was stored."""
+    try:
+        with open_service() as service:
+            count, more = service.scanner.count_waiting(workflows)
+    except (AcceleratorError, DatabaseError) as error:
+        click.echo(f"how many files wait already is not known: {in_lines(str(error))}", err=True)
+        return
+    if count:
+        how_many = f"at least {count:,} objects" if more else _count(count, "object")
+        click.echo(f"{how_many} that came before will be handed over within a day; 'file scan' does it now")
+    elif more:
+        click.echo("more objects lie there than were looked at; 'file scan' says which of them wait")
 
 
 def _read(files: tuple[Path, ...]) -> list[WorkflowDefinition]:

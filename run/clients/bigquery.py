@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from google.api_core import exceptions as api
@@ -16,13 +17,14 @@ from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from run.clients.google_failures import job_failure, translated
-from run.errors import PassingFailure, Unavailable
+from run.errors import PassingFailure, PermanentFailure, Unavailable
 
 _ROLE = "roles/bigquery.jobUser on the project or roles/bigquery.dataEditor on the dataset"
-#: For all jobs of an attempt together. A push request may run for 600 s, and a last call may take two minutes.
-WAIT_SECONDS = 450.0
 #: A job that another worker has just inserted may be unknown to `jobs.get` for a moment.
 _FRESH_JOB_SECONDS = 10.0
+#: What a job does that holds an id, so that the job which was to have it cannot begin any more. It is known by this
+#: text; its label `fence` is for people.
+_FENCE = 'SELECT "this id is taken, so that its job cannot begin any more" AS fence'
 
 
 @dataclass(frozen=True)
@@ -36,31 +38,49 @@ class Column:
 
 
 @dataclass(frozen=True)
+class RunningJob:
+    """A job that BigQuery has taken and that is not done; `seconds` is how long ago it took it."""
+
+    id: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class FinishedJob:
     """A job that BigQuery has confirmed to be done without an error.
 
     `statistics` is the REST resource's, numbers as numbers; `errors` are those that did not end the job, such as
-    skipped rows; `adopted` says that the job had been submitted before. `first_row` is a sentence when the result could
-    not be read.
+    skipped rows. `first_row` is a sentence when the result could not be read.
     """
 
     id: str
     location: str | None
     statistics: Mapping[str, Any]
     errors: tuple[Mapping[str, Any], ...] = ()
-    adopted: bool = False
     first_row: Mapping[str, Any] | str | None = field(default=None)
 
 
+Job = RunningJob | FinishedJob
+
+
+class End(StrEnum):
+    """What has become of a job that was to be ended."""
+
+    not_yet = "not_yet"  # It was asked to stop and has not stopped yet.
+    succeeded = "succeeded"
+    failed = "failed"
+    prevented = "prevented"  # It had not begun, and cannot any more.
+
+
 class BigQuery:
-    """A thin client. Every method raises PermanentFailure when BigQuery refuses.
+    """A thin client; no method waits for a job. Every method raises PermanentFailure when BigQuery refuses.
 
-    When it does not answer, or a job is not done in time, Unavailable is raised: what was submitted may go on, so the
-    attempt is not over, and whoever continues it adopts the job. The end of a job, if it is an error, is a
-    PermanentFailure or, where BigQuery says that trying again may help, a PassingFailure.
+    When it does not answer, Unavailable is raised: what was submitted may go on, so the attempt is not over, and
+    whoever continues it adopts the job. The end of a job, if it is an error, is a PermanentFailure or, where BigQuery
+    says that trying again may help, a PassingFailure.
 
-    `endpoint` is the address of a local server, which is met without credentials. `until`, a moment of the monotonic
-    clock, is how long to wait for a job; without it that is `wait_seconds` from now.
+    `endpoint` is the address of a local server, which is met without credentials.
     """
 
     def __init__(
@@ -71,11 +91,9 @@ class BigQuery:
         *,
         call_seconds: float = 60,
         retry_seconds: float = 60,
-        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self.project = project
         self._limits: dict[str, Any] = {"timeout": call_seconds, "retry": DEFAULT_RETRY.with_timeout(retry_seconds)}
-        self._wait_seconds = wait_seconds
         with _answered("connecting to BigQuery"):
             self._client = bigquery.Client(
                 project=project,
@@ -84,12 +102,8 @@ class BigQuery:
                 client_options=ClientOptions(api_endpoint=endpoint) if endpoint else None,
             )
 
-    def deadline(self) -> float:
-        """The `until` of an attempt that begins now."""
-        return time.monotonic() + self._wait_seconds
-
-    def load(self, job_id: str, configuration: Mapping[str, Any], until: float | None = None) -> FinishedJob:
-        """Run a load job, or adopt it; `configuration` is a REST JobConfiguration with `load`."""
+    def load(self, job_id: str, configuration: Mapping[str, Any]) -> Job:
+        """Submit a load job, or adopt the one of this id; `configuration` is a REST JobConfiguration with `load`."""
         load = dict(configuration["load"])
         uris, target = load.pop("sourceUris"), bigquery.TableReference.from_api_repr(load.pop("destinationTable"))
         config: Any = bigquery.LoadJobConfig.from_api_repr({**configuration, "load": load})
@@ -97,23 +111,35 @@ class BigQuery:
         def submit() -> Any:
             return self._client.load_table_from_uri(uris, target, job_id=job_id, job_config=config, **self._limits)
 
-        return self._run(job_id, submit, until)
+        return self._seen(self._submitted(job_id, submit))
 
-    def query(self, job_id: str, configuration: Mapping[str, Any], until: float | None = None) -> FinishedJob:
-        """Run a query job, or adopt it; `configuration` is a REST JobConfiguration with `query`."""
-        query = dict(configuration["query"])
-        sql = query.pop("query")
-        config: Any = bigquery.QueryJobConfig.from_api_repr({**configuration, "query": query})
+    def query(self, job_id: str, configuration: Mapping[str, Any]) -> Job:
+        """Submit a query job, or adopt the one of this id; `configuration` is a REST JobConfiguration with `query`."""
+        return self._seen(self._submitted_query(job_id, configuration))
 
-        def submit() -> Any:
-            return self._client.query(sql, job_id=job_id, job_config=config, job_retry=None, **self._limits)
-
-        return self._run(job_id, submit, until)
-
-    def find_job(self, job_id: str, until: float | None = None) -> FinishedJob | None:
-        """Adopt a job that was submitted before: wait for its end like `load` and `query`; None when there is none."""
+    def find_job(self, job_id: str) -> Job | None:
+        """The job of this id as it is now; None when there is none."""
         job = self._look_for(job_id)
-        return None if job is None else self._finish(job, until, adopted=True)
+        return None if job is None else self._seen(job)
+
+    def end_job(self, job_id: str, labels: Mapping[str, str]) -> End:
+        """End the job of this id; when there is none, take its id, so that whoever is late cannot begin it.
+
+        Called again until the answer is not `not_yet`. `labels` are those of the job that takes the id.
+        """
+        fence = {"query": {"query": _FENCE, "useLegacySql": False}, "labels": {**labels, "fence": "true"}}
+        # Taking the id is the question whether it is taken: between a look and an insert somebody could come.
+        job = self._submitted_query(job_id, fence)
+        if _is_fence(job):
+            return End.prevented
+        if job.state != "DONE":
+            # One that was submitted a moment ago may not be known yet to those who are to stop it.
+            with _answered(f"ending BigQuery job {job_id}"), suppress(api.NotFound):
+                job.cancel(**self._limits)
+                job.reload(**self._limits)
+        if job.state != "DONE":
+            return End.not_yet
+        return End.failed if job.error_result else End.succeeded
 
     def columns(self, table: str) -> tuple[Column, ...] | None:
         """The columns of `project.dataset.table`, or None when there is no such table."""
@@ -139,18 +165,23 @@ class BigQuery:
         with _answered(f"dropping {table}"):
             self._client.delete_table(table, not_found_ok=True, **self._limits)
 
-    def _run(self, job_id: str, submit: Callable[[], Any], until: float | None) -> FinishedJob:
-        # Looking first is what a takeover does; 409 is the answer when another worker submits at the same moment.
-        if until is not None and time.monotonic() > until:
-            raise Unavailable(f"no time is left for BigQuery job {job_id}")
-        job, adopted = self._look_for(job_id), True
-        if job is None:
-            with _answered(f"BigQuery job {job_id}"):
-                try:
-                    job, adopted = submit(), False
-                except api.Conflict:
-                    job = self._known_job(job_id)
-        return self._finish(job, until, adopted=adopted)
+    def _submitted_query(self, job_id: str, configuration: Mapping[str, Any]) -> Any:
+        query = dict(configuration["query"])
+        sql = query.pop("query")
+        config: Any = bigquery.QueryJobConfig.from_api_repr({**configuration, "query": query})
+
+        def submit() -> Any:
+            return self._client.query(sql, job_id=job_id, job_config=config, job_retry=None, **self._limits)
+
+        return self._submitted(job_id, submit)
+
+    def _submitted(self, job_id: str, submit: Callable[[], Any]) -> Any:
+        with _answered(f"BigQuery job {job_id}"):
+            try:
+                return submit()
+            except api.Conflict:
+                # Another worker of the attempt was first, or it was us, in a call whose answer was lost.
+                return self._known_job(job_id)
 
     def _look_for(self, job_id: str) -> Any | None:
         with _answered(f"looking for BigQuery job {job_id}"):
@@ -170,25 +201,19 @@ class BigQuery:
                 )
             time.sleep(0.5)
 
-    def _finish(self, job: Any, until: float | None, *, adopted: bool) -> FinishedJob:
-        self._wait(job, until or self.deadline())
+    def _seen(self, job: Any) -> Job:
         doing = f"BigQuery job {job.job_id}"
+        if _is_fence(job):
+            raise PermanentFailure(f"{doing}: this attempt was cancelled before the job began")
+        if job.state != "DONE":
+            seconds = (datetime.now(UTC) - job.created).total_seconds() if job.created else 0.0
+            return RunningJob(job.job_id, job.state, max(seconds, 0.0))
         errors = tuple(dict(one) for one in job.errors or ())
         if job.error_result:
             details = {"job_id": job.job_id, "reason": job.error_result.get("reason"), "errors": list(errors)}
             raise job_failure(doing, job.error_result, details)
         statistics = _numbers(dict(job._properties.get("statistics", {})))  # noqa: SLF001  # The resource as it came.
-        return FinishedJob(job.job_id, job.location, statistics, errors, adopted, self._first_row(job))
-
-    def _wait(self, job: Any, until: float) -> None:
-        pause = 0.1
-        with _answered(f"waiting for BigQuery job {job.job_id}"):
-            while job.state != "DONE":
-                if time.monotonic() > until:
-                    raise Unavailable(f"BigQuery job {job.job_id} is still {job.state}; it is looked for again later")
-                time.sleep(pause)
-                pause = min(pause * 1.5, 5)
-                job.reload(**self._limits)
+        return FinishedJob(job.job_id, job.location, statistics, errors, self._first_row(job))
 
     def _first_row(self, job: Any) -> Mapping[str, Any] | str | None:
         if job.job_type != "query" or job.statement_type not in {"SELECT", "SCRIPT"}:
@@ -198,6 +223,10 @@ class BigQuery:
         except Exception as error:  # noqa: BLE001  # The job is done, and nothing about reading it can undo that.
             return f"could not be read: {type(error).__name__}: {error}"
         return None if row is None else dict(row.items())
+
+
+def _is_fence(job: Any) -> bool:
+    return isinstance(job, bigquery.QueryJob) and job.query == _FENCE
 
 
 @contextmanager

@@ -35,7 +35,13 @@ def translated(doing: str, role: str) -> Iterator[None]:
         yield
     except api.RetryError as error:
         raise _failure(error.cause or error, doing, role) from error
-    except (api.GoogleAPICallError, auth.GoogleAuthError, requests.RequestException, TimeoutError) as error:
+    except (
+        api.GoogleAPICallError,
+        auth.GoogleAuthError,
+        requests.RequestException,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
         raise _failure(error, doing, role) from error
 
 

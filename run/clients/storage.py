@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 from google.api_core import exceptions as api
 from google.api_core.client_options import ClientOptions
@@ -15,6 +17,10 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from run.clients.google_failures import translated
 from run.errors import AcceleratorError, PermanentFailure
 
+#: As many objects as Cloud Storage puts on a page.
+LONGEST_PAGE = 1000
+#: Whoever lists has other things to do when Cloud Storage does not answer.
+LISTING_SECONDS = 20.0
 _ROLE = "roles/storage.objectUser on the bucket"
 
 
@@ -32,14 +38,15 @@ class StoredObject:
     size: int
     crc32c: str | None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    #: When this generation was made.
+    created: datetime | None = None
 
     @property
     def uri(self) -> str:
         return f"gs://{self.bucket}/{self.name}"
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Some objects of a listing, and the token of the next page, if there is one."""
 
     objects: tuple[StoredObject, ...]
@@ -70,17 +77,25 @@ class Storage:
             blob = self._client.bucket(bucket).get_blob(name, timeout=self._call_seconds, retry=self._retry)
         return _stored(blob) if blob else None
 
-    def list(self, bucket: str, prefix: str = "", page: str | None = None, size: int = 1000) -> Page:
-        """One page of the bucket's live objects whose names begin with `prefix`, in the order of their names."""
+    def list_page(
+        self, bucket: str, prefix: str = "", page_token: str | None = None, *, start: str = "", size: int = LONGEST_PAGE
+    ) -> Page:
+        """At most `size` of the live objects whose names begin with `prefix`, in the order of their names.
+
+        The first page begins with the first name that is not before `start`; the others are asked for with the same
+        `start`.
+        """
+        seconds = min(self._call_seconds, LISTING_SECONDS)
         with translated(f"listing gs://{bucket}/{prefix}", _ROLE):
             found = self._client.list_blobs(
                 bucket,
                 prefix=prefix or None,
-                page_token=page,
+                start_offset=start or None,
+                page_token=page_token,
                 max_results=size,
                 page_size=size,
-                timeout=self._call_seconds,
-                retry=self._retry,
+                timeout=seconds,
+                retry=self._retry.with_timeout(seconds),
             )
             objects = tuple(_stored(blob) for blob in next(found.pages, ()))
         return Page(objects, found.next_page_token)
@@ -167,4 +182,5 @@ def _stored(blob: Blob) -> StoredObject:
         size=int(blob.size or 0),
         crc32c=blob.crc32c,
         metadata=dict(blob.metadata or {}),
+        created=blob.time_created,
     )

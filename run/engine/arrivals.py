@@ -23,7 +23,7 @@ from database.files import (
 )
 from database.keys import TaskKey
 from database.sessions import Transaction
-from database.statuses import BatchStatus, FileDecision
+from database.statuses import BatchStatus, FileDecision, Status
 from database.transitions import stop_awaiting_file
 from database.workflows import FileTask
 from run.engine.batch_identity import join_batch_of_values
@@ -100,9 +100,12 @@ def _decide(tx: Transaction, arrival: Arrival, wanted: Wanted, key: TaskKey) -> 
 
 
 def _start(tx: Transaction, key: TaskKey, now: LoggedFile | None) -> tuple[int, ...]:
-    if now is not None:
-        return reset_with_descendants(tx, key).released
+    own = lock_tasks(tx, key.batch, [key.task_id])[0]
     stop_awaiting_file(tx, key)
+    # A person may have marked the task before its file came; what was decided without the file is decided anew.
+    was_marked = now is None and own.status in (Status.SUCCESS, Status.ERROR)
+    if now is not None or was_marked:
+        return reset_with_descendants(tx, key).released
     return check_task(tx, key).released
 
 

@@ -20,6 +20,8 @@ def new_version(definition: WorkflowDefinition) -> NewVersion:
         definition=definition.model_dump(mode="json"),
         digest=definition.digest,
         tasks=[_new_task(task, success_may_skip=task.name in skippable) for task in definition.tasks],
+        deadline_seconds=definition.deadline_seconds,
+        on_missed_deadline=definition.on_missed_deadline,
     )
 
 
@@ -45,4 +47,10 @@ def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:
         lease_seconds=task.lease_seconds,
         file=None if task.file is None else task.file.model_dump(mode="json"),
         config=task.config,
+        max_takeovers=task.max_takeovers,
+        retries=task.retries,
+        retry_delay_seconds=task.retry_delay_seconds,
+        retry_max_delay_seconds=task.retry_max_delay_seconds,
+        timeout_seconds=task.timeout_seconds,
+        awaits_completion=task.awaits_completion,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from database.statuses import MOVES, TERMINAL, Status
+from database.statuses import ENGINE_MOVES, TERMINAL, Status
 
 
 def life_as_mermaid() -> str:
-    """A mermaid state diagram of the statuses and the moves between them."""
+    """A mermaid state diagram of the statuses and the moves that the engine makes between them."""
     lines = ["stateDiagram-v2", f"    [*] --> {Status.WAITING}", f"    [*] --> {Status.NEW}"]
-    lines += [f"    {source} --> {move.target}: {move.name}" for move in MOVES for source in move.sources]
+    lines += [f"    {source} --> {move.target}: {move.name}" for move in ENGINE_MOVES for source in move.sources]
     lines += [f"    {status} --> [*]" for status in TERMINAL]
     return "\n".join(lines)

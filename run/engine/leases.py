@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from database.attempts import Claimed, renew_lease
-from database.sessions import Database
+from database.attempts import Claimed
+from database.cancellations import postpone_cancellation
+from database.leases import renew_lease
+from database.sessions import Database, Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +35,28 @@ class LeaseKeeper:
         self._database = database
         self._held: dict[str, _Held] = {}
         self._changed = threading.Condition()
+        #: When the thread wakes by itself; nobody need wake it before.
+        self._wakes_at = math.inf
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def held(self, claimed: Claimed) -> Iterator[None]:
         """Keep the lease of this attempt alive inside the block."""
         with self._changed:
-            self._held[claimed.token] = _Held(claimed, _next_renewal(claimed))
+            held = self._held[claimed.token] = _Held(claimed, _next_renewal(claimed))
             self._start_thread()
-            self._changed.notify()
+            if held.renew_at < self._wakes_at:
+                self._changed.notify()
         try:
             yield
         finally:
             with self._changed:
                 self._held.pop(claimed.token, None)
+
+    def all_held(self) -> list[Claimed]:
+        """The attempts that this process works on now."""
+        with self._changed:
+            return [held.claimed for held in self._held.values()]
 
     def _start_thread(self) -> None:
         # Started with the first lease and not with the service, because gunicorn forks in between.
@@ -57,6 +68,7 @@ class LeaseKeeper:
         while True:
             with self._changed:
                 due = min((held.renew_at for held in self._held.values()), default=None)
+                self._wakes_at = math.inf if due is None else due
                 self._changed.wait(None if due is None else max(0.0, due - time.monotonic()))
                 now = time.monotonic()
                 overdue = [held for held in self._held.values() if held.renew_at <= now]
@@ -69,13 +81,21 @@ class LeaseKeeper:
     def _renew(self, held: _Held) -> None:
         claimed = held.claimed
         held.renew_at = _next_renewal(claimed)
-        still_ours = self._database.transact(
-            lambda tx: renew_lease(tx, claimed.key, claimed.token, claimed.lease_seconds)
-        )
-        if not still_ours:
+        if self._database.transact(lambda tx: _renew(tx, claimed)):
+            return
+        with self._changed:
+            # An attempt that has ended while its lease was being renewed is not lost.
+            was_held = self._held.pop(claimed.token, None) is not None
+        if was_held:
             logger.warning("lost the attempt %s of %s/%s", claimed.attempt, claimed.task, claimed.key.batch_id)
-            with self._changed:
-                self._held.pop(claimed.token, None)
+
+
+def _renew(tx: Transaction, claimed: Claimed) -> bool:
+    """Whether there is still something to renew: the lease, or the wait for a worker whose attempt was taken away."""
+    key, seconds = claimed.key, claimed.lease_seconds
+    return renew_lease(tx, key, claimed.token, seconds, claimed.timeout_seconds) or postpone_cancellation(
+        tx, key, claimed.attempt, seconds
+    )
 
 
 def _next_renewal(claimed: Claimed) -> float:

@@ -3,55 +3,65 @@
 from __future__ import annotations
 
 import logging
-import traceback
+import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
-from database.attempts import Claimed, claim, finish, hand_back, take_over
-from database.batches import task_state
-from database.files import LoggedFile, NewPlace, files_of_attempt, store_places
+from database.attempts import Claimed, await_completion, claim, finish, let_go, pick_up, store_handle, take_over
+from database.batches import overdue_children, task_state
+from database.cancellations import request_cancellation, return_lost
+from database.completions import find_completion
+from database.errors import DatabaseError, DatabaseUnavailable
+from database.files import LoggedFile, files_of_attempt, store_places
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
-from database.statuses import Status
-from run.engine.dependency_checker import Checked, check_and_trigger_children, check_with_descendants
+from database.statuses import TERMINAL, Status
+from run.engine.completions import apply_kept, outcome_of
+from run.engine.dependency_checker import Checked
 from run.engine.leases import LeaseKeeper
-from run.engine.stored_values import storable
+from run.engine.outcomes import (
+    Outcome,
+    check_what_follows,
+    failed,
+    failure,
+    log_outcome,
+    names_for_logs,
+    new_places,
+    success,
+    timed_out,
+)
 from run.engine.work import make_work
-from run.errors import Rejected, TaskFailure, Unavailable
-from run.kinds.kind import Kind, Moved
+from run.errors import Rejected, Unavailable
+from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 
-#: After so many dead workers an attempt is ERROR: it would kill the next one too.
-MOST_TAKEOVERS = 3
-#: The longest error text that is kept, in characters; the end of a traceback says most.
-LONGEST_ERROR = 1_000_000
-#: Cloud Logging takes entries of 256 KiB (https://docs.cloud.google.com/logging/quotas); the whole is in the task log.
-LONGEST_LOGGED_ERROR = 10_000
+#: How long a message stays with work that goes on outside, in seconds, before the sweep asks for it.
+PATIENCE_SECONDS = 5.0
+#: The first and the longest pause of an attempt whose other side does not answer, in seconds.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 300.0
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How an attempt has ended."""
+class LaterAgain:
+    """The other side does not answer; the attempt goes on after a pause."""
 
-    status: Status
-    error: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    moved: tuple[Moved, ...] = ()
+    seconds: float
 
 
 class TaskLife:
-    """Runs a task of a batch when a message says so."""
+    """Runs a task of a batch when a message says so, and goes on with it when the sweep does."""
 
     def __init__(
         self, database: Database, kinds: Mapping[str, Kind[Any]], publisher: Publisher, names: Mapping[str, str]
     ) -> None:
         self._database = database
         self._kinds = kinds
+        self._kind_names = list(kinds)
         self._publisher = publisher
         self._names = names
         self._leases = LeaseKeeper(database)
@@ -62,14 +72,30 @@ class TaskLife:
         Raises Rejected when there is no such batch task, DatabaseUnavailable when nothing could be stored.
         """
         claimed = self._claim(key)
+        if claimed is not None:
+            self._live(claimed, PATIENCE_SECONDS)
+
+    def go_on(self, key: TaskKey) -> bool:
+        """Ask once for the work of an attempt that is due; False when somebody else has it, or nobody here can."""
+        token = str(uuid.uuid4())
+        claimed = self._database.transact(lambda tx: pick_up(tx, key, token, self._kind_names))
         if claimed is None:
-            return
-        outcome = self._do_the_work(claimed)
-        if outcome is None:
-            self._hand_back(claimed)
-            return
-        checked = self._complete(claimed, outcome)
-        self.publish(key.batch_id, checked.released)
+            return False
+        self._live(claimed, patience=0)
+        return True
+
+    def _live(self, claimed: Claimed, patience: float) -> None:
+        came_of_it = self._do_the_work(claimed, patience)
+        match came_of_it:
+            case Outcome():
+                checked = self._complete(claimed, came_of_it)
+            case AwaitsCompletion():
+                checked = self._await_completion(claimed)
+            case GoesOn(handle, seconds):
+                checked = self._let_go(claimed, seconds, handle)
+            case LaterAgain(seconds):
+                checked = self._let_go(claimed, seconds, None)
+        self.publish(claimed.key.batch_id, checked.released)
 
     def publish(self, batch_id: str, task_ids: Sequence[int]) -> bool:
         """Send the messages of tasks that are NEW; when it returns False, they are the sweep's to send."""
@@ -82,111 +108,172 @@ class TaskLife:
             return False
         return True
 
+    def give_back_all(self) -> int:
+        """Let somebody else go on with every attempt that this process works on; how many those were."""
+        held = self._leases.all_held()
+        return sum(map(self._give_back, held))
+
+    def _give_back(self, claimed: Claimed) -> bool:
+        try:
+            return self._database.transact(lambda tx: let_go(tx, claimed.key, claimed.token, 0, None))
+        except DatabaseError as error:
+            # Its lease brings it back; the others are still to be given back.
+            logger.warning("could not give back attempt %s: %s", claimed.attempt, error, extra=names_for_logs(claimed))
+            return False
+
     @property
-    def kinds(self) -> list[str]:
-        """The names of the kinds that this revision knows."""
-        return list(self._kinds)
+    def kinds(self) -> Mapping[str, Kind[Any]]:
+        """The kinds that this revision knows, by name."""
+        return self._kinds
 
     def _claim(self, key: TaskKey) -> Claimed | None:
         token = str(uuid.uuid4())
-        kinds = self.kinds
+        kinds = self._kind_names
 
         def claim_or_take_over(tx: Transaction) -> Claimed | None:
             return claim(tx, key, token, kinds) or take_over(tx, key, token, kinds)
 
         claimed = self._database.transact(claim_or_take_over)
+        if claimed is None and self._say_why_not(key) is Status.NEW:
+            # It was waited for while its batch moved to another version.
+            claimed = self._database.transact(claim_or_take_over)
         if claimed is None:
-            self._say_why_not(key)
-        else:
-            how = "took over" if claimed.takeovers else "started"
-            logger.info("%s attempt %s of %s", how, claimed.attempt, claimed.task, extra=_names(claimed))
+            return None
+        how = "took over" if claimed.takeovers else "started"
+        logger.info("%s attempt %s of %s", how, claimed.attempt, claimed.task, extra=names_for_logs(claimed))
         return claimed
 
-    def _say_why_not(self, key: TaskKey) -> None:
+    def _say_why_not(self, key: TaskKey) -> Status:
         state = self._database.transact(lambda tx: task_state(tx, key))
         if state is None:
             raise Rejected(f"there is no batch {key.batch_id!r} with a task {key.task_id}")
+        if state.status in TERMINAL:
+            # Its worker may have died between the commit and the publishing; the sweep would find them later.
+            self.publish(key.batch_id, self._database.transact(lambda tx: overdue_children(tx, key)))
         why = f"it is {state.status}"
         if state.status is Status.NEW and state.kind not in self._kinds:
             why = f"this revision does not know its kind {state.kind}; it stays NEW"
         elif state.status is Status.WAITING:
             missing = [*state.open_parents, *(["its file"] if state.awaits_file else [])]
-            why = f"it waits for {', '.join(missing)}"
+            why = f"it waits for {', '.join(missing) or 'its retry'}"
         names = {"workflow": state.workflow, "batch": key.batch_id, "task": state.task}
         logger.info("%s is not to be started: %s", state.task, why, extra=names)
+        return state.status
 
-    def _do_the_work(self, claimed: Claimed) -> Outcome | None:
-        if claimed.takeovers >= MOST_TAKEOVERS:
-            return Outcome(Status.ERROR, f"the worker died {MOST_TAKEOVERS} times")
+    def _do_the_work(self, claimed: Claimed, patience: float) -> Outcome | GoesOn | AwaitsCompletion | LaterAgain:
+        known = self._known_outcome(claimed)
+        if known is not None:
+            return known
         # A database that does not answer is not the task's failure; its lease brings the attempt back.
         files = self._files(claimed)
         kind = self._kinds[claimed.kind]
+        progress: Progress | LaterAgain
         try:
             with self._leases.held(claimed):
-                config = kind.config.model_validate(claimed.config)
-                finished = kind.start(config, make_work(claimed, files, self._names))
-            return Outcome(Status.SUCCESS, details=storable(finished.details), moved=finished.moved)
+                progress = self._make_progress(kind, claimed, files, patience)
         except Unavailable as error:
-            logger.info("attempt %s goes on later: %s", claimed.attempt, error, extra=_names(claimed))
-            return None
-        except TaskFailure as failure:
-            return _failed(str(failure), failure.details)
-        except Exception:  # noqa: BLE001 - whatever a kind raises is the outcome of its attempt
-            return _failed(traceback.format_exc(), {})
+            logger.warning("attempt %s goes on later: %s", claimed.attempt, error, extra=names_for_logs(claimed))
+            progress = LaterAgain(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(claimed.polls, 10)))
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a kind raises is the outcome of its attempt
+            return failure(error, kind)
+        if isinstance(progress, Finished):
+            return success(progress)
+        # Asked once more, and only then given up.
+        handle = progress.handle if isinstance(progress, GoesOn) else None
+        return timed_out(claimed.timeout_seconds, handle) if claimed.timed_out else progress
+
+    def _known_outcome(self, claimed: Claimed) -> Outcome | None:
+        """The outcome of an attempt that needs no more work."""
+        if claimed.takeovers >= claimed.max_takeovers:
+            return failed(f"the worker died {claimed.max_takeovers} times", ending=True)
+        is_first_look = claimed.takeovers == 0 and claimed.polls == 0
+        if claimed.awaits_completion and not is_first_look:
+            said = self._database.transact(lambda tx: find_completion(tx, claimed.key, claimed.attempt))
+            if said is not None:
+                return outcome_of(said)
+        if claimed.timed_out and claimed.handle is None:
+            return timed_out(claimed.timeout_seconds)
+        return None
 
     def _files(self, claimed: Claimed) -> dict[str, LoggedFile]:
         if not claimed.has_files:
             return {}
         return self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
 
-    def _hand_back(self, claimed: Claimed) -> None:
-        # The next sweep finds the attempt, and whoever takes it over finds what is going on outside.
-        self._database.transact(lambda tx: hand_back(tx, claimed.key, claimed.token))
+    def _make_progress(
+        self, kind: Kind[Any], claimed: Claimed, files: Mapping[str, LoggedFile], patience: float
+    ) -> Progress:
+        config = kind.config.model_validate(claimed.config)
+        work = make_work(claimed, files, self._names)
+        until, known = time.monotonic() + patience, claimed.handle
+        progress = kind.start(config, work) if claimed.handle is None else kind.poll(config, work, claimed.handle)
+        while isinstance(progress, GoesOn) and time.monotonic() + progress.poll_after < until:
+            # What was begun outside is known to the database before it is asked for the first time.
+            if not self._knows(claimed, known, progress.handle):
+                break
+            known = progress.handle
+            time.sleep(progress.poll_after)
+            progress = kind.poll(config, work, known)
+        _refuse_what_is_no_progress(progress, claimed)
+        return progress
+
+    def _knows(self, claimed: Claimed, known: Mapping[str, Any] | None, handle: Mapping[str, Any]) -> bool:
+        """Whether the attempt is still ours, and the database knows what it has begun outside."""
+        if handle == known:
+            return True
+        return self._database.transact(lambda tx: store_handle(tx, claimed.key, claimed.token, handle))
+
+    def _let_go(self, claimed: Claimed, seconds: float, handle: Mapping[str, Any] | None) -> Checked:
+        def write(tx: Transaction) -> bool:
+            if let_go(tx, claimed.key, claimed.token, seconds, handle):
+                return True
+            return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, handle)
+            return False
+
+        if not self._database.transact(write):
+            logger.warning("attempt %s is in other hands", claimed.attempt, extra=names_for_logs(claimed))
+        return Checked()
+
+    def _await_completion(self, claimed: Claimed) -> Checked:
+        def wait_or_apply(tx: Transaction) -> Checked:
+            if await_completion(tx, claimed.key, claimed.token):
+                return apply_kept(tx, claimed.key, claimed.attempt)
+            return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, None)
+            return Checked()
+
+        return self._database.transact(wait_or_apply)
 
     def _complete(self, claimed: Claimed, outcome: Outcome) -> Checked:
+        key = claimed.key
+        if outcome.status is Status.ERROR and claimed.takeovers:
+            # A worker of this attempt that is only frozen may yet begin something outside.
+            outcome = replace(outcome, ending=True)
+
         def write_and_check(tx: Transaction) -> Checked | None:
-            key = claimed.key
-            status = finish(tx, key, claimed.token, outcome.status, outcome.error, outcome.details)
+            status = finish(tx, key, claimed.token, outcome.ended(claimed))
             if status is None:
+                return_lost(tx, key, claimed.attempt, claimed.version_id, None)
                 return None
-            if status is Status.WAITING:
-                checked = check_with_descendants(tx, key)
-            else:
-                may_skip = status is not Status.SUCCESS or claimed.success_may_skip
-                checked = check_and_trigger_children(tx, key, may_skip=may_skip)
-            store_places(tx, [_new_place(moved) for moved in outcome.moved])
+            if outcome.ending:
+                request_cancellation(tx, key, claimed.attempt, claimed.version_id, outcome.handle)
+            checked = check_what_follows(tx, key, status, success_may_skip=claimed.success_may_skip)
+            store_places(tx, new_places(outcome))
             return checked
 
         checked = self._database.transact(write_and_check)
-        _log_outcome(claimed, outcome, checked)
+        log_outcome(claimed.attempt, outcome, checked, names_for_logs(claimed))
         return checked or Checked()
 
 
-def _failed(text: str, details: Mapping[str, Any]) -> Outcome:
-    cut = text if len(text) <= LONGEST_ERROR else f"... {text[-LONGEST_ERROR:]}"
-    return Outcome(Status.ERROR, storable(cut) or "no message", storable(details))
-
-
-def _new_place(moved: Moved) -> NewPlace:
-    return NewPlace(moved.file_log_id, moved.place.bucket, moved.place.name, moved.place.generation)
-
-
-def _names(claimed: Claimed) -> dict[str, str]:
-    return {"workflow": claimed.workflow, "batch": claimed.key.batch_id, "task": claimed.task}
-
-
-def _log_outcome(claimed: Claimed, outcome: Outcome, checked: Checked | None) -> None:
-    extra = _names(claimed)
-    if checked is None:
-        logger.warning("attempt %s was taken over; its outcome is dropped", claimed.attempt, extra=extra)
-        return
-    if outcome.error is None:
-        logger.info("attempt %s succeeded", claimed.attempt, extra=extra)
-    else:
-        logger.error("attempt %s failed: %s", claimed.attempt, outcome.error[-LONGEST_LOGGED_ERROR:], extra=extra)
-    if checked.released:
-        logger.info("ready to run: tasks %s", list(checked.released), extra=extra)
-    if checked.still_waiting:
-        logger.info("not ready, waiting for other parents: tasks %s", list(checked.still_waiting), extra=extra)
-    if checked.batch_outcome:
-        logger.info("the batch is %s", checked.batch_outcome, extra=extra)
+def _refuse_what_is_no_progress(progress: object, claimed: Claimed) -> None:
+    """A kind that forgets to say how its work stands has a bug; the task must not hang because of it."""
+    if not isinstance(progress, Finished | GoesOn | AwaitsCompletion):
+        raise TypeError(
+            f"the kind {claimed.kind} returned {progress!r}; it must be Finished, GoesOn or AwaitsCompletion"
+        )
+    if isinstance(progress, AwaitsCompletion) and not claimed.awaits_completion:
+        raise TypeError(
+            f"the kind {claimed.kind} awaits a completion message, and awaits_completion() says that it does not"
+        )

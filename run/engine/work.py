@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from database.attempts import Claimed
 from database.files import LoggedFile
@@ -16,7 +17,7 @@ from run.workflows.templates import Value
 def make_work(claimed: Claimed, files: Mapping[str, LoggedFile], names: Mapping[str, str]) -> Work:
     """Everything that the templates and the work of this attempt may refer to."""
     batch_id = claimed.key.batch_id
-    batch_values = BatchTemplate(claimed.batch_template).values_of(batch_id) or {}
+    batch_values = _template(claimed.batch_template).values_of(batch_id) or {}
     taken = {task: _taken(file) for task, file in files.items()}
     own = taken.get(claimed.task)
     values: dict[str, Value] = {
@@ -40,6 +41,11 @@ def make_work(claimed: Claimed, files: Mapping[str, LoggedFile], names: Mapping[
         batch_values=batch_values,
         files=taken,
     )
+
+
+@lru_cache(maxsize=1000)
+def _template(text: str) -> BatchTemplate:
+    return BatchTemplate(text)
 
 
 def _taken(file: LoggedFile) -> TakenFile:

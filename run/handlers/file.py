@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
@@ -80,10 +80,19 @@ class FileHandler:
         if found.unreadable:
             raise Unavailable(f"this revision cannot read the file triggers of {', '.join(found.unreadable)}")
 
-    def find_wanted(self, uri: str) -> Found:
-        """Which tasks want the object of this address."""
+    def file_tasks(self) -> list[FileTask]:
+        """Every task of every newest version that waits for a file."""
+        return self._database.transact(file_tasks)
+
+    def pattern_of(self, file_task: FileTask) -> FilePattern:
+        """The pattern of the addresses that a task wants; raises ValueError when this revision cannot read it."""
+        trigger = FileTrigger.model_validate(file_task.file)
+        return _compiled(trigger.pattern, tuple(trigger.parse.items()), tuple(self._names.items()))
+
+    def find_wanted(self, uri: str, among: Sequence[FileTask] | None = None) -> Found:
+        """Which tasks (of these, if they are given) want the object of this address."""
         found = Found()
-        for file_task in self._database.transact(file_tasks):
+        for file_task in self.file_tasks() if among is None else among:
             try:
                 found.wanted.extend(self._matches(file_task, uri))
             except PatternMismatch as mismatch:
@@ -94,9 +103,7 @@ class FileHandler:
         return found
 
     def _matches(self, file_task: FileTask, uri: str) -> Iterator[Wanted]:
-        trigger = FileTrigger.model_validate(file_task.file)
-        pattern = _compiled(trigger.pattern, tuple(trigger.parse.items()), tuple(self._names.items()))
-        groups = pattern.match(uri)
+        groups = self.pattern_of(file_task).match(uri)
         if groups is not None:
             yield Wanted(file_task, groups)
 

@@ -9,7 +9,8 @@ from database.errors import Missing
 from database.rejected import RejectedMessage, find_rejected, mark_replayed
 from database.sessions import Database, Transaction
 from run.errors import Rejected
-from run.pubsub.envelope import read_delivery
+from run.pubsub.dead_letters import read_dead_letter
+from run.pubsub.envelope import Delivery, read_delivery
 from run.pubsub.messages import TaskMessage, parse_message
 from run.pubsub.publisher import Publisher
 from run.pubsub.router import Router
@@ -21,7 +22,7 @@ def replay(database: Database, router: Router, publisher: Publisher, rejected_id
     Raises Missing when there is none of this id, Rejected with the reason when it is rejected again.
     """
     stored = _find(database, rejected_id)
-    delivery = read_delivery(stored.headers, stored.body)
+    delivery = _as_it_was_published(read_delivery(stored.headers, stored.body))
     message = parse_message(delivery)
     if isinstance(message, TaskMessage):
         # The work belongs to the service, not to the terminal of the person who replays.
@@ -39,6 +40,12 @@ def replay(database: Database, router: Router, publisher: Publisher, rejected_id
 
     database.transact(close)
     return stored
+
+
+def _as_it_was_published(delivery: Delivery) -> Delivery:
+    # What a dead-letter topic has forwarded would only be kept again.
+    dead_letter = read_dead_letter(delivery)
+    return delivery if dead_letter is None else dead_letter.original
 
 
 def _find(database: Database, rejected_id: int) -> RejectedMessage:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 
+from database.completions import StoredCompletion
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
+from database.statuses import Status
 from database.workflows import NamedTask, find_task, find_task_by_name
+from run.engine.completions import take_completion
 from run.engine.life import TaskLife
+from run.engine.stored_values import storable
 from run.errors import Rejected
 from run.pubsub.envelope import Delivery
 from run.pubsub.messages import CompletedMessage, TaskAddress, TaskMessage
+
+logger = logging.getLogger(__name__)
 
 
 class TaskHandler:
@@ -25,16 +32,23 @@ class TaskHandler:
     def execute(self, message: TaskMessage, _delivery: Delivery) -> None:
         """Run the task if it may start; raises Rejected when there is no such task or batch."""
         task = self._find(message.task)
-        if message.element is not None:
-            raise Rejected(f"task {task.task} of workflow {task.workflow} is not mapped; it has no elements")
+        _refuse_elements(task, message.element)
         self._life.execute(TaskKey(task.workflow_id, message.batch_id, task.task_id))
 
     def completed(self, message: CompletedMessage, _delivery: Delivery) -> None:
-        """Refuse the completion of a task whose work is not outside; nothing changes."""
+        """End the attempt that the message is about, or keep what it says until that attempt waits for it.
+
+        Raises Rejected, and nothing changes, when it cannot be the outcome of an attempt that is open or to come.
+        """
         task = self._find(message.task)
-        raise Rejected(
-            f"task {task.task} of workflow {task.workflow} does its own work; nobody else can say that it is done"
-        )
+        _refuse_elements(task, message.element)
+        key = TaskKey(task.workflow_id, message.batch_id, task.task_id)
+        error = message.error if message.status == Status.ERROR else None
+        said = StoredCompletion(message.status, storable(message.result), storable(error))
+        checked = self._database.transact(lambda tx: take_completion(tx, key, message.attempt, said))
+        names = {"workflow": task.workflow, "batch": key.batch_id, "task": task.task}
+        logger.info("%s is said to be %s", task.task, message.status, extra=names)
+        self._life.publish(key.batch_id, checked.released)
 
     def _find_in_database(self, address: TaskAddress) -> NamedTask:
         def find(tx: Transaction) -> NamedTask | None:
@@ -46,6 +60,11 @@ class TaskHandler:
         if found is None:
             raise Rejected(f"there is no task {_words(address)}")
         return found
+
+
+def _refuse_elements(task: NamedTask, element: int | None) -> None:
+    if element is not None:
+        raise Rejected(f"task {task.task} of workflow {task.workflow} is not mapped; it has no elements")
 
 
 def _words(address: TaskAddress) -> str:

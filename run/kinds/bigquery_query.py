@@ -7,15 +7,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from run.clients.bigquery import FinishedJob
+from run.clients.bigquery import End, FinishedJob, Job, RunningJob
 from run.errors import PermanentFailure
 from run.kinds.appending import append_problems
 from run.kinds.bigquery_names import TableName, filled, job_id, labels, table_name, table_problems
-from run.kinds.kind import Finished, Kind, KindConfig, Work
+from run.kinds.job_steps import Step, goes_on, seconds_until_next_look
+from run.kinds.kind import Finished, Kind, KindConfig, Progress, Work
 from run.kinds.sql_text import parameter_names
 from run.workflows.companion_files import read_companion
 from run.workflows.scope import Scope
@@ -24,6 +25,7 @@ from run.workflows.templates import template_problems
 _WRITE = {"truncate": "WRITE_TRUNCATE", "append": "WRITE_APPEND", "empty": "WRITE_EMPTY"}
 _FIRST_ROW_CHARACTERS = 10_000
 _OWN_LABELS = ("workflow", "task")
+_QUERY = Step("query")
 
 
 def _label_key(key: str) -> str:
@@ -69,6 +71,8 @@ class BigQueryQuery(Kind[BigQueryQueryConfig]):
 
     name = "bigquery_query"
     config = BigQueryQueryConfig
+    #: What the client did not understand says nothing of the job, so it must not begin another attempt.
+    passing: ClassVar[tuple[type[Exception], ...]] = ()
 
     def problems(self, config: BigQueryQueryConfig, scope: Scope) -> Iterator[tuple[str, str]]:
         """Yield (key, reason) for what is wrong with this configuration in its workflow."""
@@ -85,16 +89,38 @@ class BigQueryQuery(Kind[BigQueryQueryConfig]):
             for reason in append_problems(scope):
                 yield "write", f"{reason}, or write: truncate"
 
-    def start(self, config: BigQueryQueryConfig, work: Work) -> Finished:
-        """Run the SQL and wait until BigQuery says that it is done."""
-        project = self.clients.bigquery.project
-        sql = filled(config.sql or "", work.values)
-        target = table_name(config.destination, work.values, project) if config.destination else None
-        job = self.clients.bigquery.query(job_id(work, "query"), _configuration(config, work, sql, target))
-        return Finished(_details(job, target))
+    def start(self, config: BigQueryQueryConfig, work: Work) -> Progress:
+        """Submit the SQL, or adopt the job of a worker that was before us."""
+        target = self._target(config, work)
+        return _progress(self.clients.bigquery.query(_id(work), _configuration(config, work, target)), target)
+
+    def poll(self, config: BigQueryQueryConfig, work: Work, handle: Mapping[str, Any]) -> Progress:  # noqa: ARG002
+        """Ask for the job."""
+        job = self.clients.bigquery.find_job(_id(work))
+        return self.start(config, work) if job is None else _progress(job, self._target(config, work))
+
+    def cancel(self, config: BigQueryQueryConfig, work: Work, handle: Mapping[str, Any] | None) -> bool:  # noqa: ARG002
+        """End the job, or take its id when it has not begun."""
+        return self.clients.bigquery.end_job(_id(work), labels(work, config.labels)) is not End.not_yet
+
+    def _target(self, config: BigQueryQueryConfig, work: Work) -> TableName | None:
+        if config.destination is None:
+            return None
+        return table_name(config.destination, work.values, self.clients.bigquery.project)
 
 
-def _configuration(config: BigQueryQueryConfig, work: Work, sql: str, target: TableName | None) -> dict[str, Any]:
+def _id(work: Work) -> str:
+    return job_id(work, str(_QUERY))
+
+
+def _progress(job: Job, target: TableName | None) -> Progress:
+    if isinstance(job, RunningJob):
+        return goes_on(_QUERY, job.id, seconds_until_next_look(job))
+    return Finished(_details(job, target))
+
+
+def _configuration(config: BigQueryQueryConfig, work: Work, target: TableName | None) -> dict[str, Any]:
+    sql = filled(config.sql or "", work.values)
     query: dict[str, Any] = {"query": sql, "useLegacySql": False}
     parameters = query_parameters(sql, work)
     if parameters:
@@ -170,7 +196,6 @@ def _details(job: FinishedJob, target: TableName | None) -> dict[str, Any]:
     query: Mapping[str, Any] = job.statistics.get("query", {})
     return {
         "job_id": job.id,
-        "adopted": job.adopted,
         "destination": str(target) if target else None,
         "statement": query.get("statementType"),
         "rows_affected": query.get("numDmlAffectedRows"),

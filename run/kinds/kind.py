@@ -1,4 +1,4 @@
-"""What a kind of task is: a typed configuration, what it may refer to, and how it starts its work."""
+"""What a kind of task is: its configuration, what that may refer to, and how its work starts, goes on and is ended."""
 
 from __future__ import annotations
 
@@ -88,6 +88,23 @@ class Finished:
     moved: tuple[Moved, ...] = ()
 
 
+@dataclass(frozen=True)
+class GoesOn:
+    """The work goes on outside. `handle` (JSON values only) is all that `poll` and `cancel` will know of it."""
+
+    handle: Mapping[str, Any]
+    #: When to ask again, in seconds from now.
+    poll_after: float = 5.0
+
+
+@dataclass(frozen=True)
+class AwaitsCompletion:
+    """Somebody outside has the work now and will say with a completion message that it is done."""
+
+
+Progress = Finished | GoesOn | AwaitsCompletion
+
+
 class Kind(ABC, Generic[ConfigT]):
     """A kind of task. Adding one is one module with one subclass, and one line in `run.kinds.KINDS`."""
 
@@ -95,6 +112,10 @@ class Kind(ABC, Generic[ConfigT]):
     config: type[ConfigT]
     #: Whether a task of this kind waits for a file (`file`, `parse`, `on_new_generation`).
     takes_file: ClassVar[bool] = False
+    #: Errors of the work after which another attempt may succeed. PassingFailure always is one.
+    passing: ClassVar[tuple[type[Exception], ...]] = (ConnectionError, TimeoutError)
+    #: How long an attempt may last when the task does not say, in seconds; None is without end.
+    timeout_seconds: ClassVar[int | None] = None
 
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
@@ -103,6 +124,31 @@ class Kind(ABC, Generic[ConfigT]):
         """Yield (key, reason) for what is wrong with this configuration in its workflow."""
         return iter(())
 
+    def awaits_completion(self, config: ConfigT) -> bool:  # noqa: ARG002  # For subclasses.
+        """Whether `start` ends in AwaitsCompletion, so that a completion message may end the attempt."""
+        return False
+
     @abstractmethod
-    def start(self, config: ConfigT, work: Work) -> Finished:
-        """Do the work and return when the other side has confirmed it; raise TaskFailure otherwise."""
+    def start(self, config: ConfigT, work: Work) -> Progress:
+        """Do the work, or begin it outside; raise TaskFailure when that fails.
+
+        It may be called again for the same attempt, after a worker has died: it then adopts what is there already.
+        Finished is only for what the other side has confirmed. Raise Unavailable when the other side does not answer:
+        the attempt goes on later, and begins here again.
+        """
+
+    def poll(self, config: ConfigT, work: Work, handle: Mapping[str, Any]) -> Progress:
+        """Ask once, briefly, how the work that `start` has begun is doing; raises what `start` raises.
+
+        Only for kinds whose `start` returns GoesOn. A new handle takes the place of the old one.
+        """
+        raise NotImplementedError(f"the kind {self.name} does its work in start")
+
+    def cancel(self, config: ConfigT, work: Work, handle: Mapping[str, Any] | None) -> bool:  # noqa: ARG002
+        """End what an attempt that is not to go on has begun outside; whether it is confirmed that nothing of it runs.
+
+        It is called again until it returns True. `handle` may be an older one, or None when the attempt lost its
+        worker before it had one: what was begun is looked for, and, where the other side allows, what a frozen worker
+        may yet begin is prevented. Raises what `start` raises.
+        """
+        return True

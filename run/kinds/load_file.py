@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from run.clients.bigquery import BigQuery, FinishedJob
-from run.errors import PassingFailure, PermanentFailure
-from run.kinds.bigquery_names import TableName
-from run.kinds.kind import Finished, Kind, Work
+from run.clients.bigquery import BigQuery, End, FinishedJob
+from run.errors import PassingFailure, PermanentFailure, TaskFailure, Unavailable
+from run.kinds.bigquery_names import TableName, job_id, labels
+from run.kinds.job_steps import Later, Step, finished, goes_on
+from run.kinds.kind import Finished, Kind, Progress, Work
 from run.kinds.load_options import LoadFileConfig, load_problems
 from run.kinds.load_plan import LoadPlan, plan_of
-from run.kinds.target_table import TargetTable
+from run.kinds.target_table import FIRST_STEP, TargetTable, end_tries
 from run.workflows.scope import Scope
 
 logger = logging.getLogger(__name__)
 
 _STAGING_DAYS = 1
+_LOAD = Step("load")
 
 
 class LoadFile(Kind[LoadFileConfig]):
@@ -27,33 +30,63 @@ class LoadFile(Kind[LoadFileConfig]):
     name = "load_file"
     config = LoadFileConfig
     takes_file = True
+    #: What the client did not understand says nothing of the job, so it must not begin another attempt.
+    passing: ClassVar[tuple[type[Exception], ...]] = ()
 
     def problems(self, config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
         """Yield (key, reason) for what is wrong with this configuration in its workflow."""
         return load_problems(config, scope)
 
-    def start(self, config: LoadFileConfig, work: Work) -> Finished:
+    def start(self, config: LoadFileConfig, work: Work) -> Progress:
         """Load the file as it is now; fails when its generation is not the one that arrived."""
-        plan, until = plan_of(config, work, self._bigquery.project), self._bigquery.deadline()
-        load = self._load(plan, until)
-        details = _details(plan, load)
-        if plan.staging is None:
-            self._check_generation(plan)
-            return Finished(details)
-        written = self._write(plan, plan.staging, until, is_new=not load.adopted)
-        return Finished(details | {"write_job_id": written.id})
+        return self._progress(config, work, _LOAD)
 
-    def _load(self, plan: LoadPlan, until: float) -> FinishedJob:
+    def poll(self, config: LoadFileConfig, work: Work, handle: Mapping[str, Any]) -> Progress:
+        """Ask for the job of the handle, and go on with what follows it."""
+        return self._progress(config, work, Step.of(handle))
+
+    def cancel(self, config: LoadFileConfig, work: Work, handle: Mapping[str, Any] | None) -> bool:  # noqa: ARG002
+        """End the jobs of the attempt, whichever of them has begun, and take the ids of those that have not."""
+        load = self._bigquery.end_job(job_id(work, str(_LOAD)), labels(work))
+        if load is not End.succeeded or config.partition:
+            # Nothing follows a load that did not happen, or that was all there was to do.
+            return load is not End.not_yet
+        if not end_tries(self._bigquery, work):
+            return False
+        with suppress(PermanentFailure):  # The table expires.
+            self._bigquery.drop(str(plan_of(config, work, self._bigquery.project).staging))
+        return True
+
+    def _progress(self, config: LoadFileConfig, work: Work, at: Step) -> Progress:
+        plan = plan_of(config, work, self._bigquery.project)
+        try:
+            return self._finished(plan, at)
+        except Later as later:
+            return goes_on(later.step, plan.id_of(str(later.step)), later.seconds)
+
+    def _finished(self, plan: LoadPlan, at: Step) -> Finished:
+        if plan.staging is None:
+            load = self._load(plan)
+            self._check_generation(plan)
+            return Finished(_details(plan, load))
+        loaded = self._load(plan) if at == _LOAD else None
+        written = self._write(plan, plan.staging, at)
+        return Finished(_details(plan, loaded or self._load(plan)) | {"write_job_id": written.id})
+
+    def _load(self, plan: LoadPlan) -> FinishedJob:
         # Another worker's job is met before the file is looked at: it may be running, whatever became of the file.
-        known = self._bigquery.find_job(plan.id_of("load"), until)
-        if known is not None:
-            return known
-        self._check_generation(plan)
-        return self._bigquery.load(plan.id_of("load"), plan.configuration, until)
+        job = self._bigquery.find_job(plan.id_of(str(_LOAD)))
+        if job is None:
+            self._check_generation(plan)
+            job = self._bigquery.load(plan.id_of(str(_LOAD)), plan.configuration)
+        return finished(_LOAD, job)
 
     def _check_generation(self, plan: LoadPlan) -> None:
         wanted = plan.file.place
-        found = self.clients.storage.find(wanted.bucket, wanted.name)
+        try:
+            found = self.clients.storage.find(wanted.bucket, wanted.name)
+        except PassingFailure as failure:
+            raise Unavailable(str(failure)) from failure
         if found is None:
             raise PassingFailure(
                 f"{wanted.uri} is gone; its generation {wanted.generation} was to be loaded. "
@@ -66,21 +99,34 @@ class LoadFile(Kind[LoadFileConfig]):
                 {"wanted_generation": wanted.generation, "found_generation": found.generation},
             )
 
-    def _write(self, plan: LoadPlan, staging: TableName, until: float, *, is_new: bool) -> FinishedJob:
-        self._bigquery.expire(str(staging), datetime.now(UTC) + timedelta(days=_STAGING_DAYS))
-        target = TargetTable(self._bigquery, plan, staging, until)
-        written = None if is_new else target.written()
-        if written is None:
-            self._check_generation(plan)
-            written = target.write(is_new=is_new)
+    def _write(self, plan: LoadPlan, staging: TableName, at: Step) -> FinishedJob:
+        target = TargetTable(self._bigquery, plan, staging)
+        try:
+            written = self._written(plan, staging, target) if at == _LOAD else target.go_on(at)
+        except TaskFailure:
+            # The attempt ends, so a worker of it that wakes later must find no rows to write. One that was faster
+            # may have written them already.
+            self._drop(staging)
+            faster = target.written()
+            if faster is None:
+                raise
+            return faster
         self._drop(staging)
         return written
+
+    def _written(self, plan: LoadPlan, staging: TableName, target: TargetTable) -> FinishedJob:
+        self._bigquery.expire(str(staging), datetime.now(UTC) + timedelta(days=_STAGING_DAYS))
+        done = target.written()
+        if done is not None:
+            return done
+        self._check_generation(plan)
+        return target.go_on(FIRST_STEP)
 
     def _drop(self, staging: TableName) -> None:
         try:
             self._bigquery.drop(str(staging))
         except PermanentFailure as failure:
-            # The rows are in the target, which nothing can undo; the table expires.
+            # Nothing of the attempt depends on it, and the table expires.
             logger.warning("%s", failure)
 
     @property
@@ -99,5 +145,4 @@ def _details(plan: LoadPlan, job: FinishedJob) -> dict[str, Any]:
         "bytes": counts.get("outputBytes"),
         "bad_records": counts.get("badRecords", 0),
         "errors": [dict(error) for error in job.errors],
-        "adopted": job.adopted,
     }

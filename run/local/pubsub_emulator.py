@@ -15,7 +15,7 @@ import requests
 from run.errors import Unavailable
 from run.local.ports import LOOPBACK, free_port
 from run.local.processes import Process, Program, StartFailed, answers, started
-from run.local.topics import ACK_DEADLINE_SECONDS, EmulatorTopic
+from run.local.topics import ACK_DEADLINE_SECONDS, DELIVERY_ATTEMPTS, EmulatorTopic
 
 JAR = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*.jar"
 SDK_FOLDERS = (
@@ -45,6 +45,14 @@ class Emulator:
 
     java: Path
     jar: Path
+
+
+@dataclass(frozen=True)
+class DeadLetterPolicy:
+    """Where a subscription sends what was not acked after so many attempts (5 to 100)."""
+
+    topic: str
+    attempts: int = DELIVERY_ATTEMPTS
 
 
 def find_emulator() -> Emulator:
@@ -87,18 +95,34 @@ class PubSubEmulator:
 
     def create_topic(self, name: str) -> EmulatorTopic:
         """Create a topic, or take the one of this name, and return it; raises Unavailable."""
-        path = f"projects/{self._project}/topics/{name}"
+        path = self._topic(name)
         self._put(path, {})
         return EmulatorTopic(self.host, path)
 
-    def create_push_subscription(self, name: str, *, topic: str, endpoint: str) -> None:
-        """Have every message of a topic pushed to an address, with the longest ack deadline; raises Unavailable."""
-        subscription = {
-            "topic": f"projects/{self._project}/topics/{topic}",
+    def create_push_subscription(
+        self,
+        name: str,
+        *,
+        topic: str,
+        endpoint: str,
+        ack_deadline: int = ACK_DEADLINE_SECONDS,
+        dead_letters: DeadLetterPolicy | None = None,
+    ) -> None:
+        """Have every message of a topic pushed to an address; raises Unavailable."""
+        subscription: dict[str, Any] = {
+            "topic": self._topic(topic),
             "pushConfig": {"pushEndpoint": endpoint},
-            "ackDeadlineSeconds": ACK_DEADLINE_SECONDS,
+            "ackDeadlineSeconds": ack_deadline,
         }
+        if dead_letters is not None:
+            subscription["deadLetterPolicy"] = {
+                "deadLetterTopic": self._topic(dead_letters.topic),
+                "maxDeliveryAttempts": dead_letters.attempts,
+            }
         self._put(f"projects/{self._project}/subscriptions/{name}", subscription)
+
+    def _topic(self, name: str) -> str:
+        return f"projects/{self._project}/topics/{name}"
 
     def _start(self, emulator: Emulator) -> Process:
         self.host = f"{LOOPBACK}:{(port := free_port())}"

@@ -10,16 +10,14 @@ from typing import Self
 
 from run.local.ports import LOOPBACK, ReservedPort
 from run.local.processes import Process, Program, answers, started
+from run.settings import DEFAULT_THREADS
 
-APPLICATION = "run.main:app"
-THREADS = 8
-#: Cloud Run kills an instance 10 s after its SIGTERM, so requests get a little less to end in.
-GRACEFUL_SECONDS = 8
+THREADS = DEFAULT_THREADS
 READY_SECONDS = 60
 
 
 class Service:
-    """A gunicorn of the service at `url`, ready when `GET /health` says 200; for `with`.
+    """A gunicorn of the service (or of another `application`) at `url`, ready when `GET /health` says 200; for `with`.
 
     The address is known, and connections to it are refused, before the start and between `stop` or `kill` and the
     next `start`. Raises StartFailed.
@@ -31,16 +29,14 @@ class Service:
         environment: Mapping[str, str],
         *,
         port: ReservedPort | None = None,
-        application: str = APPLICATION,
+        application: str | None = None,
         threads: int = THREADS,
-        workers: int = 1,
     ) -> None:
         self._port = port or ReservedPort()
         self._logs = logs
         self._environment = environment
         self._application = application
         self._threads = threads
-        self._workers = workers
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
@@ -86,14 +82,13 @@ class Service:
         self.start()
 
     def _start(self) -> Process:
-        counts = [f"--workers={self._workers}", f"--threads={self._threads}"]
-        limits = ["--timeout=0", f"--graceful-timeout={GRACEFUL_SECONDS}"]
-        listening = [f"--bind={LOOPBACK}:{self._port.number}", "--reuse-port", "--no-control-socket"]
+        listening = [f"--bind={LOOPBACK}:{self._port.number}", "--reuse-port"]
+        application = [] if self._application is None else [self._application]
         program = Program(
             name="service",
-            arguments=[sys.executable, "-m", "gunicorn", *counts, *limits, *listening, self._application],
+            arguments=[sys.executable, "-m", "gunicorn", "--config=python:run.serving", *listening, *application],
             logs=self._logs,
-            environment={**self._environment, "PORT": str(self._port.number)},
+            environment={**self._environment, "PORT": str(self._port.number), "THREADS": str(self._threads)},
         )
         process = Process(program)
         process.wait_until(lambda: answers(f"{self.url}/health"), seconds=READY_SECONDS)

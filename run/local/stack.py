@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Literal, Self
@@ -16,15 +17,16 @@ from run.local.bigquery_server import BigQueryServer
 from run.local.notifier import Notifier
 from run.local.ports import ReservedPort
 from run.local.postgres import Postgres
-from run.local.pubsub_emulator import EmulatorMissing, PubSubEmulator, find_emulator
+from run.local.pubsub_emulator import DeadLetterPolicy, EmulatorMissing, PubSubEmulator, find_emulator
 from run.local.repeating import Repeating
-from run.local.service import APPLICATION, THREADS, Service
+from run.local.service import THREADS, Service
 from run.local.storage_server import StorageServer
-from run.local.topics import LoopbackTopic, Topic
+from run.local.topics import DELIVERY_ATTEMPTS, SWEEP_ACK_DEADLINE_SECONDS, LoopbackTopic, Topic
 
 PROJECT = "local"
 TOPIC = "cloud-accelerator"
 SWEEP_TOPIC = "cloud-accelerator-sweep"
+DEAD_LETTER_TOPIC = "cloud-accelerator-dead-letter"
 LANDING_BUCKET = "landing"
 ARCHIVE_BUCKET = "archive"
 DATABASE = "accelerator"
@@ -41,7 +43,8 @@ class LocalStack:
 
     `folder` keeps the data from one start to the next (messages under way are not data: they are lost). The service
     is started by `start_service`, after the caller has migrated the database. `delivery` says how messages reach it:
-    by the Pub/Sub emulator, by loop-back delivery, or by what this machine has. `say` gets a line for each part.
+    by the Pub/Sub emulator, by loop-back delivery, or by what this machine has. The emulator sets aside what it has
+    pushed `delivery_attempts` times for nothing. `say` gets a line for each part.
     Raises StartFailed; EmulatorMissing with `delivery="emulator"`.
     """
 
@@ -58,7 +61,8 @@ class LocalStack:
         *,
         delivery: DeliveryChoice = "auto",
         sweep_seconds: float = 60,
-        application: str = APPLICATION,
+        delivery_attempts: int = DELIVERY_ATTEMPTS,
+        application: str | None = None,
         threads: int = THREADS,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -66,6 +70,7 @@ class LocalStack:
         self.logs = self.folder / "logs"
         self._delivery = delivery
         self._sweep_seconds = sweep_seconds
+        self._delivery_attempts = delivery_attempts
         self._application = application
         self._threads = threads
         self._say = say
@@ -159,9 +164,12 @@ class LocalStack:
 
     def _emulator_topics(self, pubsub: PubSubEmulator) -> tuple[Topic, Topic]:
         self.environment.update(pubsub.environment)
-        topics = tuple(pubsub.create_topic(name) for name in (TOPIC, SWEEP_TOPIC))
-        for name in (TOPIC, SWEEP_TOPIC):
-            pubsub.create_push_subscription(f"{name}-push", topic=name, endpoint=f"{self.url}/")
+        topics = [pubsub.create_topic(name) for name in (TOPIC, SWEEP_TOPIC, DEAD_LETTER_TOPIC)]
+        subscribe = partial(pubsub.create_push_subscription, endpoint=f"{self.url}/")
+        set_aside = DeadLetterPolicy(DEAD_LETTER_TOPIC, self._delivery_attempts)
+        subscribe(f"{TOPIC}-push", topic=TOPIC, dead_letters=set_aside)
+        subscribe(f"{SWEEP_TOPIC}-push", topic=SWEEP_TOPIC, ack_deadline=SWEEP_ACK_DEADLINE_SECONDS)
+        subscribe(f"{DEAD_LETTER_TOPIC}-push", topic=DEAD_LETTER_TOPIC)
         self._say(f"Pub/Sub: the emulator at {pubsub.host} pushes to {self.url}")
         return topics[0], topics[1]
 

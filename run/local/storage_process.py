@@ -1,7 +1,7 @@
 """Serves Cloud Storage from a folder: `python -m run.local.storage_process FOLDER HOST PORT BUCKET...`.
 
 The server's own command would create one bucket only, log every request, and could be cut off by SIGTERM while it
-writes its index; what it leaves out of the protocol, `run.local.storage_preconditions` adds.
+writes its index; what it leaves out of the protocol, `run.local.storage_preconditions` and `storage_listing` add.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import create_server
 from gcp_storage_emulator.storage import Storage
 
-from run.local import storage_preconditions
+from run.local import storage_listing, storage_preconditions
 
 
 def main(folder: str, host: str, port: int, buckets: list[str]) -> None:
     """Create the buckets that are missing, and serve until SIGTERM."""
     logging.basicConfig(level=logging.WARNING)
     storage_preconditions.install()
+    storage_listing.install()
     storage = Storage(data_dir=folder)
     for bucket in buckets:
         if storage.get_bucket(bucket) is None:

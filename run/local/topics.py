@@ -23,6 +23,10 @@ PUSHES_IN_FLIGHT = 2
 SECONDS_BETWEEN_PUSHES = 1.0
 #: Pub/Sub's longest ack deadline (https://cloud.google.com/pubsub/docs/lease-management).
 ACK_DEADLINE_SECONDS = 600
+#: A sweep ends after 50 s and what it is then in the middle of; a kick that is lost with its worker comes again soon.
+SWEEP_ACK_DEADLINE_SECONDS = 120
+#: As many as Pub/Sub allows, before a message is set aside.
+DELIVERY_ATTEMPTS = 100
 PUBLISH_SECONDS = 5
 #: What Pub/Sub takes for an ack (https://cloud.google.com/pubsub/docs/push#receive_push).
 ACKS = frozenset({102, 200, 201, 202, 204})

@@ -41,7 +41,16 @@ _STORAGE_ATTRIBUTES = (
     "overwroteGeneration",
     "overwrittenByGeneration",
 )
-_RELEVANT_HEADERS = {"content-type", *(name.lower() for name in _STORAGE_ATTRIBUTES)}
+#: What Pub/Sub adds to a message that a subscription has given up: the subscription's name, its project, how often it
+#: has tried, and when the message was published. https://cloud.google.com/pubsub/docs/dead-letter-topics
+DEAD_LETTER_ATTRIBUTES = (
+    "CloudPubSubDeadLetterSourceSubscription",
+    "CloudPubSubDeadLetterSourceSubscriptionProject",
+    "CloudPubSubDeadLetterSourceDeliveryCount",
+    "CloudPubSubDeadLetterSourceTopicPublishTime",
+)
+_KNOWN_ATTRIBUTES = (*_STORAGE_ATTRIBUTES, *DEAD_LETTER_ATTRIBUTES)
+_RELEVANT_HEADERS = {"content-type", *(name.lower() for name in _KNOWN_ATTRIBUTES)}
 _STORAGE_EVENTS = {
     "google.cloud.storage.object.v1.finalized": "OBJECT_FINALIZE",
     "google.cloud.storage.object.v1.deleted": "OBJECT_DELETE",
@@ -181,7 +190,7 @@ def _wrapped(envelope: Mapping[str, Any], source: Source, body: bytes) -> Delive
 
 
 def _unwrapped(headers: Mapping[str, str], body: bytes) -> Delivery:
-    named = {name: headers.get(name.lower()) for name in _STORAGE_ATTRIBUTES}
+    named = {name: headers.get(name.lower()) for name in _KNOWN_ATTRIBUTES}
     return Delivery(
         message_id=headers.get("x-goog-pubsub-message-id"),
         subscription=headers.get("x-goog-pubsub-subscription-name"),

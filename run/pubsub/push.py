@@ -1,7 +1,8 @@
 """`POST /`: where Pub/Sub and Eventarc push messages to.
 
-The answer is 204 if and only if the message's fate is stored: handled, or kept as rejected with its reason. 401 is for
-who is not Pub/Sub, 503 for what we need and do not have now, 500 for our own mistakes; those come again.
+The answer is 204 if and only if the message's fate is stored: handled, or kept as rejected with its reason, as is what
+a dead-letter topic forwards. 401 is for who is not Pub/Sub, 503 for what we need and do not have now, 500 for our own
+mistakes; those come again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 from database.errors import DatabaseUnavailable
 from run.errors import Rejected, Unauthenticated, Unavailable
 from run.logs import log_context, trace_of
+from run.pubsub.dead_letters import read_dead_letter
 from run.pubsub.envelope import LARGEST_BODY, Delivery, read_delivery, unreadable
 from run.pubsub.messages import kind_of, parse_message
 from run.pubsub.oidc import Authenticate
@@ -97,6 +99,10 @@ class _Door:
             return self._store_rejected(unreadable(headers, body), error, line)
         line.message_id = delivery.message_id
         with log_context(message_id=delivery.message_id):
+            dead_letter = read_dead_letter(delivery)
+            if dead_letter is not None:
+                # Its handler has had its tries; now it is a person's turn.
+                return self._store_rejected(delivery, Rejected(dead_letter.reason), line)
             try:
                 message = parse_message(delivery)
                 line.kind = kind_of(message)

@@ -10,7 +10,7 @@ from run.workflows.batch_identity import BatchTemplate
 from run.workflows.definition import FileTrigger, TaskDefinition, WorkflowDefinition
 from run.workflows.graph import ancestors, find_cycles, topological_order
 from run.workflows.keys import WorkflowKeys, problem_of_name
-from run.workflows.kind_config import ConfigurableKind, check_config
+from run.workflows.kind_config import CheckedConfig, ConfigurableKind, check_config
 from run.workflows.names import FileTask, Names, read_file, with_date_formats
 from run.workflows.problems import Problem, did_you_mean
 from run.workflows.scope import Scope
@@ -69,6 +69,8 @@ class _Builder:
             description=top.description,
             batch=names.batch.text,
             params=top.params,
+            deadline_seconds=top.deadline,
+            on_missed_deadline=top.on_missed_deadline,
             tasks=tuple(defined[name] for name in topological_order(needs or {})),
         )
         return definition, []
@@ -91,6 +93,9 @@ class _Builder:
         for name in top.params:
             if reason := problem_of_name(name):
                 self._problems.append(Problem(("params", name), reason))
+        if "on_missed_deadline" in self._data and self._data.get("deadline") is None:
+            reason = "'on_missed_deadline' says nothing without a deadline; write for example deadline: 2h"
+            self._problems.append(Problem(("on_missed_deadline",), reason))
         return top
 
     def _read_needs(self, tasks: list[RawTask]) -> dict[str, list[str]] | None:
@@ -136,11 +141,11 @@ class _Builder:
         )
 
     def _define(self, task: RawTask, scope: Scope | None) -> TaskDefinition:
-        config: dict[str, Any] = {}
+        checked = CheckedConfig()
         if task.kind is not None:
-            config, findings = check_config(task.kind, task.raw_config, scope, self._folder)
+            checked, findings = check_config(task.kind, task.raw_config, scope, self._folder)
             self._problems += task.problems(findings)
-        return task.define(config)
+        return task.define(checked)
 
 
 def _files_above(needs: Mapping[str, list[str]], files: Mapping[str, FileTask]) -> FilesAbove:

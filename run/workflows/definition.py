@@ -22,8 +22,31 @@ class TriggerRule(StrEnum):
     all_failed = "all_failed"
 
 
+OnMissedDeadline = Literal["warn", "cancel"]
+
+
+#: Keys that came after workflows had been applied. Their defaults are no part of the meaning: a file that nobody has
+#: changed is no new version.
+_LATER_KEYS = {
+    "deadline_seconds",
+    "on_missed_deadline",
+    "max_takeovers",
+    "retries",
+    "retry_delay_seconds",
+    "retry_max_delay_seconds",
+    "timeout_seconds",
+    "awaits_completion",
+}
+
+
 class _Definition(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def meaning(self) -> dict[str, Any]:
+        """What makes it another definition, as JSON values."""
+        fields = type(self).model_fields
+        unsaid = {key for key in _LATER_KEYS & fields.keys() if getattr(self, key) == fields[key].default}
+        return self.model_dump(mode="json", exclude=unsaid)
 
 
 class FileTrigger(_Definition):
@@ -46,6 +69,14 @@ class TaskDefinition(_Definition):
     allow_failure: bool = False
     disabled: bool = False
     lease_seconds: int = Field(default=60, ge=10, le=3600)
+    max_takeovers: int = 3
+    retries: int = 0
+    retry_delay_seconds: int = 30
+    retry_max_delay_seconds: int = 900
+    #: How long an attempt may last, said by the task or by its kind; None is without end.
+    timeout_seconds: int | None = None
+    #: Whether a completion message from outside may end its attempts, said by its kind.
+    awaits_completion: bool = False
     file: FileTrigger | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
@@ -57,14 +88,16 @@ class WorkflowDefinition(_Definition):
     description: str = ""
     batch: str
     params: dict[str, Any] = Field(default_factory=dict)
+    deadline_seconds: int | None = None
+    on_missed_deadline: OnMissedDeadline = "warn"
     tasks: tuple[TaskDefinition, ...]
 
     @property
     def digest(self) -> str:
         """SHA-256 in hex of the meaning: the order in which tasks, needs and keys were written does not count."""
-        meaning = self.model_dump(mode="json")
-        meaning["tasks"].sort(key=lambda task: task["name"])
-        for task in meaning["tasks"]:
+        tasks = [task.meaning() for task in sorted(self.tasks, key=lambda task: task.name)]
+        for task in tasks:
             task["needs"].sort()
+        meaning = {**self.meaning(), "tasks": tasks}
         canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from run.workflows.batch_identity import DEFAULT_BATCH
-from run.workflows.definition import TriggerRule
+from run.workflows.definition import OnMissedDeadline, TriggerRule
+from run.workflows.durations import Duration, TimeLimit
 from run.workflows.templates import NAME
 
 _LONGEST_NAME = 63
@@ -23,6 +24,8 @@ class WorkflowKeys(BaseModel):
     description: str = ""
     batch: str = DEFAULT_BATCH
     params: dict[str, JsonValue] = Field(default_factory=dict)
+    deadline: TimeLimit | None = None
+    on_missed_deadline: OnMissedDeadline = "warn"
     tasks: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -37,6 +40,11 @@ class TaskKeys(BaseModel):
     allow_failure: bool = False
     disabled: bool = False
     lease_seconds: int = Field(default=60, ge=10, le=3600)
+    max_takeovers: int = Field(default=3, ge=1, le=100)
+    retries: int = Field(default=0, ge=0, le=100)
+    retry_delay: Duration = 30
+    retry_max_delay: Duration = 900
+    timeout: TimeLimit | None = None
     file: str | None = None
     parse: dict[str, str] = Field(default_factory=dict)
     on_new_generation: Literal["rerun", "ignore"] = "rerun"

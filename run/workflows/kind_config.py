@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,14 +26,29 @@ class ConfigurableKind(Protocol):
     def takes_file(self) -> bool:
         """Whether a task of this kind waits for a file."""
 
+    @property
+    def timeout_seconds(self) -> int | None:
+        """How long an attempt may last when the task does not say; None is without end."""
+
     def problems(self, config: Any, scope: Scope) -> Iterator[tuple[str, str]]:
         """Yield (key, reason) for what is wrong with a configuration in its workflow."""
+
+    def awaits_completion(self, config: Any) -> bool:
+        """Whether a completion message from outside ends the attempts of a task with this configuration."""
+
+
+@dataclass(frozen=True)
+class CheckedConfig:
+    """The keys of a task's kind as JSON values, defaults filled in; empty when they are wrong."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    awaits_completion: bool = False
 
 
 def check_config(
     kind: ConfigurableKind, raw: Mapping[str, Any], scope: Scope | None, folder: Path | None
-) -> tuple[dict[str, Any], list[Finding]]:
-    """The kind's configuration as JSON values with defaults filled in, and what is wrong with it.
+) -> tuple[CheckedConfig, list[Finding]]:
+    """The kind's configuration, and what is wrong with it.
 
     Validators find `folder`, where companion files lie, in the validation context. Without a scope, because the
     workflow around the task is broken, only the configuration by itself is checked.
@@ -40,10 +56,11 @@ def check_config(
     try:
         config = kind.config.model_validate(dict(raw), context={"folder": folder})
     except ValidationError as error:
-        return {}, findings_of(error, _known_keys(kind))
+        return CheckedConfig(), findings_of(error, _known_keys(kind))
     found = kind.problems(config, scope) if scope else ()
     findings = [(_place(key), f"'{key}': {reason}") for key, reason in found]
-    return config.model_dump(mode="json", by_alias=True), findings
+    values = config.model_dump(mode="json", by_alias=True)
+    return CheckedConfig(values, awaits_completion=kind.awaits_completion(config)), findings
 
 
 def _known_keys(kind: ConfigurableKind) -> list[str]:

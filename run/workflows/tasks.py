@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from run.workflows.definition import FileTrigger, TaskDefinition
+from run.workflows.durations import written
 from run.workflows.keys import FILE_KEYS, TaskKeys, problem_of_name
-from run.workflows.kind_config import ConfigurableKind
+from run.workflows.kind_config import CheckedConfig, ConfigurableKind
 from run.workflows.problems import Problem, did_you_mean
 from run.workflows.sentences import Finding, read_keys
 
@@ -39,10 +40,20 @@ class RawTask:
         """Findings in this task as problems of the workflow."""
         return [Problem(("tasks", self.name, *place), f"task '{self.name}': {reason}") for place, reason in findings]
 
-    def define(self, config: dict[str, Any]) -> TaskDefinition:
+    def define(self, checked: CheckedConfig) -> TaskDefinition:
         """This task with the checked configuration of its kind."""
-        keys = self.keys.model_dump(include=set(TaskDefinition.model_fields) - {"file"})
-        return TaskDefinition(**keys, name=self.name, file=self.trigger, config=config)
+        keys = self.keys
+        by_kind = None if self.kind is None else self.kind.timeout_seconds
+        return TaskDefinition(
+            **keys.model_dump(include=set(TaskDefinition.model_fields) - {"file"}),
+            name=self.name,
+            retry_delay_seconds=keys.retry_delay,
+            retry_max_delay_seconds=keys.retry_max_delay,
+            timeout_seconds=by_kind if keys.timeout is None else keys.timeout,
+            awaits_completion=checked.awaits_completion,
+            file=self.trigger,
+            config=checked.values,
+        )
 
 
 def read_task(name: str, raw: Any, kinds: Mapping[str, ConfigurableKind]) -> tuple[RawTask, list[Problem]]:
@@ -56,6 +67,8 @@ def read_task(name: str, raw: Any, kinds: Mapping[str, ConfigurableKind]) -> tup
     config = {key: value for key, value in raw.items() if key not in own_keys}
     task = RawTask(name, keys, kinds.get(keys.kind), config)
     findings += [*wrong, *_findings_of_kind(task, own_keys, kinds), *_findings_of_file(task, own_keys)]
+    if not {"retry_delay", "retry_max_delay"}.intersection(place[0] for place, _ in wrong):
+        findings += _findings_of_retries(keys, own_keys)
     return task, task.problems(findings)
 
 
@@ -77,3 +90,12 @@ def _findings_of_file(task: RawTask, raw: Mapping[str, Any]) -> list[Finding]:
     if raw.get("file") is None:
         return [((), f"'file' is missing: the pattern of the files that a task of the kind '{kind}' takes")]
     return []
+
+
+def _findings_of_retries(keys: TaskKeys, raw: Mapping[str, Any]) -> list[Finding]:
+    if keys.retry_delay <= keys.retry_max_delay:
+        return []
+    first, longest = written(keys.retry_delay), written(keys.retry_max_delay)
+    key = "retry_max_delay" if "retry_max_delay" in raw else "retry_delay"
+    reason = f"'retry_delay' ({first}) is longer than 'retry_max_delay' ({longest}); write retry_max_delay: {first}"
+    return [((key,), f"{reason} or more")]

@@ -1,0 +1,92 @@
+"""Completion messages: somebody outside says how an attempt has ended."""
+
+from __future__ import annotations
+
+from database.attempts import finish_awaiting
+from database.cancellations import request_cancellation
+from database.completions import StoredCompletion, find_completion, find_terms, store_completion
+from database.dependencies import Locked, lock_tasks
+from database.keys import TaskKey
+from database.sessions import Transaction
+from database.statuses import OPEN, Status
+from run.engine.dependency_checker import Checked
+from run.engine.outcomes import Outcome, check_what_follows, failed
+from run.engine.stored_values import storable
+from run.errors import Rejected
+
+
+def take_completion(tx: Transaction, key: TaskKey, attempt: int | None, said: StoredCompletion) -> Checked:
+    """Apply what is said about an attempt, or keep it until that attempt waits for it; said again, it changes nothing.
+
+    Raises Rejected, and nothing has changed, when the task's work is never outside, or this cannot be the outcome of
+    an attempt that is open or to come.
+    """
+    locked = lock_tasks(tx, key.batch, [key.task_id])
+    terms = find_terms(tx, key)
+    if not locked or terms is None:
+        raise Rejected(f"there is no batch {key.batch_id!r} with a task {key.task_id}")
+    if not terms.awaits_completion:
+        raise Rejected(f"task {terms.task} does its own work; nobody else can say that it is done")
+    meant = _attempt_meant(locked[0], attempt)
+    before = find_completion(tx, key, meant)
+    if before is not None and before != said:
+        raise Rejected(f"attempt {meant} of task {terms.task} was said to be {before.status} before, in other words")
+    if before is not None:
+        return Checked()
+    _refuse_what_cannot_be(locked[0], meant, terms.task)
+    store_completion(tx, key, meant, said)
+    return apply_kept(tx, key, meant)
+
+
+def apply_kept(tx: Transaction, key: TaskKey, attempt: int) -> Checked:
+    """End an attempt that waits for it with what was said about it, if anything was."""
+    said = find_completion(tx, key, attempt)
+    return Checked() if said is None else _end(tx, key, attempt, outcome_of(said))
+
+
+def time_out(tx: Transaction, key: TaskKey) -> Checked:
+    """End an attempt whose completion message has not come in time."""
+    locked = lock_tasks(tx, key.batch, [key.task_id])
+    if not locked or not (locked[0].awaits_completion and locked[0].is_due):
+        return Checked()
+    return _end(
+        tx, key, locked[0].attempt, failed("timed out: no completion message has come", passing=True, ending=True)
+    )
+
+
+def outcome_of(said: StoredCompletion) -> Outcome:
+    """The outcome of an attempt about which this was said; another attempt may fare better."""
+    details = {} if said.result is None else {"result": said.result}
+    if said.status == Status.SUCCESS:
+        return Outcome(Status.SUCCESS, details=storable(details))
+    return failed(said.error or "the outside system said ERROR, and no more", details, passing=True)
+
+
+def _attempt_meant(own: Locked, attempt: int | None) -> int:
+    if attempt is not None:
+        return attempt
+    if own.attempt > 1:
+        raise Rejected(f"it names no attempt, and there have been {own.attempt}")
+    return 1
+
+
+def _refuse_what_cannot_be(own: Locked, attempt: int, task: str) -> None:
+    is_running = own.status is Status.PROCESSING
+    if own.status not in OPEN:
+        raise Rejected(f"task {task} is {own.status}; its attempt {attempt} is not open and will not be")
+    if attempt < own.attempt or (attempt == own.attempt and not is_running):
+        raise Rejected(f"attempt {attempt} of task {task} has ended")
+    if attempt > own.attempt + (0 if is_running else 1) or attempt < 1:
+        raise Rejected(f"there is no attempt {attempt} of task {task}; its last one is {own.attempt}")
+
+
+def _end(tx: Transaction, key: TaskKey, attempt: int, outcome: Outcome) -> Checked:
+    terms = find_terms(tx, key)
+    if terms is None:
+        return Checked()
+    status = finish_awaiting(tx, key, attempt, outcome.ended(terms))
+    if status is None:
+        return Checked()
+    if outcome.ending:
+        request_cancellation(tx, key, attempt, terms.version_id, None)
+    return check_what_follows(tx, key, status, success_may_skip=terms.success_may_skip)

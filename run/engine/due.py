@@ -1,0 +1,125 @@
+"""What happens to something whose moment has come."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import assert_never
+
+from database.attempts import Claimed
+from database.cancellations import confirm_ended, note_problem, take_cancellation
+from database.dependencies import lock_batch_tasks, lock_tasks
+from database.files import files_of_attempt
+from database.interventions import retry_now
+from database.keys import TaskKey
+from database.sessions import Database, Transaction
+from database.sweeping import Due, DueKind, miss_deadline, put_off
+from run.engine.completions import time_out
+from run.engine.dependency_checker import Checked, check_task
+from run.engine.life import TaskLife
+from run.engine.moves import Who, cancel_batch
+from run.engine.outcomes import names_for_logs
+from run.engine.work import make_work
+from run.errors import TaskFailure, Unavailable
+
+logger = logging.getLogger(__name__)
+
+#: An attempt that was handed back is published again after this long, in seconds, until somebody goes on with it.
+REPUBLISH_SECONDS = 60.0
+
+
+class DueTasks:
+    """Goes on with what is due; each item is a transaction of its own, or several, and may have been done meanwhile."""
+
+    def __init__(self, database: Database, life: TaskLife, names: Mapping[str, str]) -> None:
+        self._database = database
+        self._life = life
+        self._names = names
+
+    def go_on(self, due: Due) -> None:
+        """Do what is due now."""
+        match due.what:
+            case DueKind.RETRY:
+                self._check(due, lambda tx: _retry(tx, due.key))
+            case DueKind.POLL:
+                self._poll(due)
+            case DueKind.HANDED_BACK:
+                self._publish_again(due)
+            case DueKind.COMPLETION:
+                self._check(due, lambda tx: time_out(tx, due.key))
+            case DueKind.CANCELLATION:
+                self._cancel(due)
+            case DueKind.DEADLINE:
+                self._check(due, lambda tx: _miss(tx, due))
+            case _:
+                assert_never(due.what)
+
+    def _poll(self, due: Due) -> None:
+        if not self._life.go_on(due.key):
+            # Its kind may be one that only a newer revision knows: it must not stand before the others.
+            self._database.transact(lambda tx: put_off(tx, due, REPUBLISH_SECONDS))
+
+    def _publish_again(self, due: Due) -> None:
+        if self._database.transact(lambda tx: put_off(tx, due, REPUBLISH_SECONDS)):
+            self._life.publish(due.batch_id, [due.task_id])
+
+    def _check(self, due: Due, check: Callable[[Transaction], Checked]) -> None:
+        checked = self._database.transact(check)
+        self._life.publish(due.batch_id, checked.released)
+
+    def _cancel(self, due: Due) -> None:
+        kinds = list(self._life.kinds)
+        claimed = self._database.transact(lambda tx: take_cancellation(tx, due.key, due.attempt, kinds))
+        if claimed is None:
+            return
+        problem = self._end_outside(claimed)
+        if problem is None:
+            logger.info("attempt %s has ended outside", claimed.attempt, extra=names_for_logs(claimed))
+            self._check(due, lambda tx: _confirm(tx, due.key, due.attempt, claimed.polls))
+        else:
+            logger.warning("attempt %s has not ended: %s", claimed.attempt, problem, extra=names_for_logs(claimed))
+            self._database.transact(lambda tx: note_problem(tx, due.key, due.attempt, problem))
+
+    def _end_outside(self, claimed: Claimed) -> str | None:
+        """Have the kind end what the attempt has begun; None when that is confirmed, else why it is not."""
+        files = {}
+        if claimed.has_files:
+            files = self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
+        kind = self._life.kinds[claimed.kind]
+        try:
+            config = kind.config.model_validate(claimed.config)
+            ended = kind.cancel(config, make_work(claimed, files, self._names), claimed.handle)
+        except (TaskFailure, Unavailable) as error:
+            return str(error)
+        except Exception as error:  # whatever a kind raises is why the end is not confirmed
+            logger.exception("attempt %s could not be ended", claimed.attempt, extra=names_for_logs(claimed))
+            return f"{type(error).__name__}: {error}"
+        return None if ended else "the other side has not confirmed it yet"
+
+
+def _retry(tx: Transaction, key: TaskKey) -> Checked:
+    # Locked in a statement of its own, so that the check reads the batch's version after the wait.
+    own = lock_tasks(tx, key.batch, [key.task_id])
+    if own and own[0].is_due:
+        retry_now(tx, key)
+    return check_task(tx, key)
+
+
+def _confirm(tx: Transaction, key: TaskKey, attempt: int, tries: int) -> Checked:
+    lock_tasks(tx, key.batch, [key.task_id])
+    confirm_ended(tx, key, attempt, tries)
+    return check_task(tx, key)
+
+
+def _miss(tx: Transaction, due: Due) -> Checked:
+    batch = due.key.batch
+    # The tasks before the batch, as in every transaction.
+    lock_batch_tasks(tx, batch)
+    missed = miss_deadline(tx, batch)
+    if missed is None:
+        return Checked()
+    names = {"workflow": missed.workflow, "batch": batch.batch_id}
+    logger.error("the batch has missed its deadline", extra=names)
+    if missed.cancels:
+        cancel_batch(tx, batch, missed.workflow, Who("the deadline", "the batch has not ended in time"))
+    return Checked()

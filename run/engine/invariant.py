@@ -1,0 +1,64 @@
+"""Nothing waits without a name: what stands still although nothing keeps it is found, spoken of, and judged again."""
+
+from __future__ import annotations
+
+import logging
+
+from database.facts import OpenTask, stuck_tasks
+from database.keys import TaskKey
+from database.sessions import Database
+from database.statuses import Status
+from run.engine.dependency_checker import Checked, check_with_descendants
+from run.engine.life import TaskLife
+from run.engine.reasons import ReasonKind, reasons_of
+
+logger = logging.getLogger(__name__)
+
+#: How long a task may stand still before it is looked at, in seconds: longer than messages are put off.
+STANDS_STILL_SECONDS = 3600.0
+
+
+class Invariant:
+    """Checks that for every open task there is something that will end its waiting."""
+
+    def __init__(self, database: Database, life: TaskLife) -> None:
+        self._database = database
+        self._life = life
+
+    def check(self, stands_still_seconds: float = STANDS_STILL_SECONDS) -> list[str]:
+        """Log an ERROR for each task that nothing will move, or nobody has moved in time; judge the former again."""
+        found = []
+        for task in self._database.transact(lambda tx: stuck_tasks(tx, stands_still_seconds)):
+            what = _why_stuck(task)
+            if what is None:
+                continue
+            names = {"workflow": task.workflow, "batch": task.batch_id, "task": task.task}
+            logger.error("nothing ends the waiting of %s: %s", task.task, what, extra=names)
+            found.append(f"{task.workflow} {task.batch_id} {task.task}: {what}")
+            if task.status is Status.WAITING:
+                self._judge_again(TaskKey(task.workflow_id, task.batch_id, task.task_id))
+        return found
+
+    def do_chore(self, _seconds: float) -> bool:
+        """Check as the sweep does now and then; it is always finished."""
+        self.check()
+        return True
+
+    def _judge_again(self, key: TaskKey) -> None:
+        checked: Checked = self._database.transact(lambda tx: check_with_descendants(tx, key))
+        self._life.publish(key.batch_id, checked.released)
+
+
+def _why_stuck(task: OpenTask) -> str | None:
+    reasons = reasons_of(task)
+    if not reasons:
+        return f"it is {task.status} and waits for nothing"
+    match reasons[0].kind:
+        case ReasonKind.MESSAGE:
+            return f"its message was due at {task.publish_after} and has been sent {task.publishes} times"
+        case ReasonKind.DEAD_WORKER:
+            return f"its worker died, its lease ran out at {task.lease_until}, and nobody has taken it over"
+        case ReasonKind.RETRY | ReasonKind.JOB | ReasonKind.HANDED_BACK | ReasonKind.COMPLETION:
+            return f"it was due at {task.due_at}, and no sweep has gone on with it"
+        case _:
+            return None

@@ -1,0 +1,274 @@
+"""People's moves: run again, mark, cancel. Each is one transaction, through the same check as every other change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from database.audit import write_audit
+from database.batches import find_batch
+from database.dependencies import Locked, children_of, lock_batch_tasks, lock_descendants, lock_tasks
+from database.errors import Missing
+from database.interventions import move_tasks, retry_now, take_attempts_away
+from database.keys import BatchKey, TaskKey
+from database.sessions import Database, Transaction
+from database.statuses import CANCEL, MARKS, OPEN, RERUN, Move, SkipCause, Status
+from database.transitions import bring_back, reopen_batch
+from database.workflows import current_version, find_task_by_name, names_of_tasks
+from run.engine.dependency_checker import Checked, check_task, check_with_descendants, judge_and_settle
+from run.engine.life import TaskLife
+from run.engine.newest_version import move_to_newest_version
+from run.errors import Refused
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TaskOfBatch:
+    """A task of a batch by its names."""
+
+    workflow: str
+    batch_id: str
+    task: str
+
+
+@dataclass(frozen=True)
+class Who:
+    """Who makes a move, and why, for the audit."""
+
+    actor: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class MoveResult:
+    """What a move has changed: names of tasks, those among them that may start now, and how the batch stands."""
+
+    changed: tuple[str, ...]
+    released: tuple[str, ...]
+    batch_status: str
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """The tasks that a move has changed, in order, and what the check has made of it."""
+
+    batch: BatchKey
+    changed: Sequence[int]
+    checked: Checked
+
+
+class Moves:
+    """Every method raises Missing when there is no such workflow, batch or task, and Refused when it makes no sense."""
+
+    def __init__(self, database: Database, life: TaskLife) -> None:
+        self._database = database
+        self._life = life
+
+    def rerun_task(self, address: TaskOfBatch, who: Who, *, downstream: bool = False) -> MoveResult:
+        """Let a task have a new attempt; `downstream` lets everything below it have one too."""
+
+        def rerun(tx: Transaction) -> _Moved:
+            key = _find_task(tx, address)
+            moved = (
+                _rerun_downstream(tx, key, address.task, who) if downstream else _rerun_only(tx, key, address.task, who)
+            )
+            details = {"downstream": downstream}
+            write_audit(tx, who.actor, "rerun", _subject(address), reason=who.reason, details=details)
+            return moved
+
+        return self._make(rerun)
+
+    def mark_task(self, address: TaskOfBatch, who: Who, status: Status) -> MoveResult:
+        """Say how a task has ended, whatever it has done; `status` is SUCCESS, ERROR or SKIPPED."""
+
+        def mark(tx: Transaction) -> _Moved:
+            key = _find_task(tx, address)
+            before = lock_tasks(tx, key.batch, [key.task_id])[0].status
+            if before is status:
+                raise Refused(f"task {address.task} is {status} already")
+            moved = _mark(tx, key, status, who)
+            details = {"status": status, "was": before}
+            write_audit(tx, who.actor, "mark", _subject(address), reason=who.reason, details=details)
+            return moved
+
+        return self._make(mark)
+
+    def rerun_batch(
+        self, workflow: str, batch_id: str, who: Who, *, failed: bool = True, latest: bool = False
+    ) -> MoveResult:
+        """Let what has failed, and what was skipped because of it, have new attempts.
+
+        `latest` moves the batch to the workflow's newest version, in which only what has changed, what is new and what
+        is below those has to run again.
+        """
+
+        def rerun(tx: Transaction) -> _Moved:
+            batch = _find_batch(tx, workflow, batch_id)
+            lock_batch_tasks(tx, batch)
+            details: dict[str, Any] = {"failed": failed, "latest": latest}
+            newer = move_to_newest_version(tx, batch, _cancelled_by(who)) if latest else None
+            if newer is not None:
+                details |= {"from_version": newer.before, "to_version": newer.after}
+            moved = _rerun_of_batch(tx, batch, who, failed=failed, moved_already=newer.stale if newer else set())
+            if not moved.changed and newer is None:
+                raise Refused(_why_no_rerun(workflow, batch_id, failed=failed))
+            write_audit(tx, who.actor, "rerun", f"batch {workflow} {batch_id}", reason=who.reason, details=details)
+            return moved
+
+        return self._make(rerun)
+
+    def cancel_batch(self, workflow: str, batch_id: str, who: Who) -> MoveResult:
+        """End a batch now: no task of it begins any more, and what goes on outside is ended."""
+        return self._make(lambda tx: cancel_batch(tx, _find_batch(tx, workflow, batch_id), workflow, who))
+
+    def _make(self, move: Callable[[Transaction], _Moved]) -> MoveResult:
+        def make(tx: Transaction) -> tuple[_Moved, MoveResult]:
+            moved = move(tx)
+            names = names_of_tasks(tx, moved.batch.workflow_id)
+            now = find_batch(tx, moved.batch)
+            released = moved.checked.released
+            changed = tuple(names[task_id] for task_id in moved.changed)
+            status = now.status if now is not None else ""
+            return moved, MoveResult(changed, tuple(names[task_id] for task_id in released), status)
+
+        moved, result = self._database.transact(make)
+        self._life.publish(moved.batch.batch_id, moved.checked.released)
+        return result
+
+
+def cancel_batch(tx: Transaction, batch: BatchKey, workflow: str, who: Who) -> _Moved:
+    """Cancel every open task and so the batch; raises Refused when the batch has ended."""
+    locked = lock_batch_tasks(tx, batch)
+    open_tasks = [task.task_id for task in locked if task.status in OPEN]
+    if not open_tasks:
+        raise Refused(f"batch {batch.batch_id} has ended; there is nothing to cancel")
+    _move(tx, batch, open_tasks, CANCEL, who)
+    checked = judge_and_settle(tx, batch, lock_batch_tasks(tx, batch))
+    subject = f"batch {workflow} {batch.batch_id}"
+    write_audit(tx, who.actor, "cancel", subject, reason=who.reason, details={"tasks": len(open_tasks)})
+    return _Moved(batch, open_tasks, checked)
+
+
+def _rerun_only(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Moved:
+    own = lock_tasks(tx, key.batch, [key.task_id])[0]
+    if own.disabled:
+        raise Refused(_would_be_skipped(name))
+    if own.status is Status.NEW:
+        raise Refused(f"task {name} is about to start; its message is on the way")
+    if own.status is Status.WAITING and own.is_due:
+        raise Refused(f"task {name} waits already; it starts as soon as it may")
+    if own.status is Status.WAITING:
+        retry_now(tx, key)
+    else:
+        _move(tx, key.batch, [key.task_id], RERUN, who)
+    reopen_batch(tx, key.batch)
+    checked = check_task(tx, key)
+    if checked.skipped:
+        raise Refused(_would_be_skipped(name))
+    return _Moved(key.batch, [key.task_id], checked)
+
+
+def _rerun_downstream(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Moved:
+    # Its own row first, in a statement of its own: whoever moves the batch to another version holds it until the end,
+    # and the edges are read afterwards.
+    lock_tasks(tx, key.batch, [key.task_id])
+    below = lock_descendants(tx, key)
+    stale = [task.task_id for task in below if task.status is not Status.WAITING or not task.is_due]
+    if not stale:
+        raise Refused(f"task {name} and all that is below it wait already; they start as soon as they may")
+    _move(tx, key.batch, stale, RERUN, who)
+    reopen_batch(tx, key.batch)
+    checked = check_with_descendants(tx, key)
+    if key.task_id in checked.skipped:
+        raise Refused(_would_be_skipped(name))
+    return _Moved(key.batch, stale, checked)
+
+
+def _would_be_skipped(name: str) -> str:
+    return (
+        f"task {name} would be skipped again: with how its parents have ended its rule cannot be met, or it is "
+        "disabled; run those again, or mark them"
+    )
+
+
+def _mark(tx: Transaction, key: TaskKey, status: Status, who: Who) -> _Moved:
+    below = [task.task_id for task in lock_descendants(tx, key)][1:]
+    cause = SkipCause.MARKED if status is Status.SKIPPED else None
+    _move(tx, key.batch, [key.task_id], MARKS[status], who, cause)
+    bring_back(tx, key.batch, below)
+    # Even when no task is open: the outcome of a batch that has ended may be another now.
+    reopen_batch(tx, key.batch)
+    checked = check_with_descendants(tx, key)
+    return _Moved(key.batch, [key.task_id], checked)
+
+
+def _rerun_of_batch(tx: Transaction, batch: BatchKey, who: Who, *, failed: bool, moved_already: set[int]) -> _Moved:
+    locked = lock_batch_tasks(tx, batch)
+    ended_badly = [task.task_id for task in locked if failed and task.status in (Status.ERROR, Status.CANCELLED)]
+    _move(tx, batch, ended_badly, RERUN, who)
+    stale = moved_already.union(ended_badly)
+    bring_back(tx, batch, _below(tx, locked, stale))
+    reopen_batch(tx, batch)
+    checked = judge_and_settle(tx, batch, lock_batch_tasks(tx, batch))
+    return _Moved(batch, [task.task_id for task in locked if task.task_id in stale], checked)
+
+
+def _why_no_rerun(workflow: str, batch_id: str, *, failed: bool) -> str:
+    if failed:
+        return f"no task of batch {batch_id} has failed or was cancelled"
+    return f"batch {batch_id} has the newest version of workflow {workflow} already"
+
+
+def _below(tx: Transaction, locked: Sequence[Locked], above: Iterable[int]) -> list[int]:
+    """Everything below these tasks; `locked` is the whole batch in order."""
+    if not locked:
+        return []
+    children = children_of(tx, locked[0].version_id, [task.task_id for task in locked])
+    found: set[int] = set()
+    for task in locked:
+        if task.task_id in found or task.task_id in above:
+            found.update(children.get(task.task_id, ()))
+    return sorted(found)
+
+
+def _move(
+    tx: Transaction, batch: BatchKey, task_ids: Sequence[int], move: Move, who: Who, cause: SkipCause | None = None
+) -> None:
+    take_attempts_away(tx, batch, task_ids, _cancelled_by(who))
+    move_tasks(tx, batch, task_ids, move, cause)
+
+
+def _cancelled_by(who: Who) -> dict[str, Any]:
+    return {"cancelled_by": who.actor, "reason": who.reason}
+
+
+def _find_batch(tx: Transaction, workflow: str, batch_id: str) -> BatchKey:
+    current = current_version(tx, workflow)
+    if current is None:
+        raise Missing(f"there is no workflow {workflow!r}")
+    key = BatchKey(current.workflow_id, batch_id)
+    if find_batch(tx, key) is None:
+        raise Missing(f"workflow {workflow} has no batch {batch_id!r}")
+    return key
+
+
+def _find_task(tx: Transaction, address: TaskOfBatch) -> TaskKey:
+    batch = _find_batch(tx, address.workflow, address.batch_id)
+    found = find_task_by_name(tx, address.workflow, address.task)
+    if found is None:
+        raise Missing(f"workflow {address.workflow} has no task {address.task!r}")
+    key = TaskKey(batch.workflow_id, batch.batch_id, found.task_id)
+    # Twice: the first may wait for a move to another version, and only the second sees what that has made of the task.
+    lock_tasks(tx, batch, [key.task_id])
+    if not lock_tasks(tx, batch, [key.task_id]):
+        raise Missing(
+            f"batch {address.batch_id} of workflow {address.workflow} has no task {address.task!r} in its version"
+        )
+    return key
+
+
+def _subject(address: TaskOfBatch) -> str:
+    return f"task {address.workflow} {address.batch_id} {address.task}"

@@ -1,0 +1,122 @@
+"""How an attempt ends, and what is written and decided when it has."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from database.attempts import Claimed, Ended
+from database.files import NewPlace
+from database.keys import TaskKey
+from database.sessions import Transaction
+from database.statuses import Status
+from run.engine.dependency_checker import Checked, check_and_trigger_children, check_with_descendants
+from run.engine.retry_policy import Terms, retry_after
+from run.engine.stored_values import storable
+from run.errors import PassingFailure, TaskFailure
+from run.kinds.kind import Finished, Kind, Moved
+
+logger = logging.getLogger(__name__)
+
+#: The longest error text that is kept, in characters; the end of a traceback says most.
+LONGEST_ERROR = 1_000_000
+#: Cloud Logging takes entries of 256 KiB (https://docs.cloud.google.com/logging/quotas); the whole is in the task log.
+LONGEST_LOGGED_ERROR = 10_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt has ended."""
+
+    status: Status
+    error: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    moved: tuple[Moved, ...] = ()
+    #: Whether another attempt may succeed.
+    passing: bool = False
+    #: Whether its work may still go on outside and is to be ended.
+    ending: bool = False
+    #: What that is known by, when it is newer than what the database has.
+    handle: Mapping[str, Any] | None = None
+
+    def ended(self, terms: Terms) -> Ended:
+        """The outcome as the rows keep it, with another attempt if there is one left."""
+        again = retry_after(terms) if self.passing else None
+        return Ended(self.status, self.error, dict(self.details), again, self.ending)
+
+
+def success(finished: Finished) -> Outcome:
+    """The outcome of work that the other side has confirmed."""
+    return Outcome(Status.SUCCESS, details=storable(finished.details), moved=finished.moved)
+
+
+def failure(error: Exception, kind: Kind[Any]) -> Outcome:
+    """The outcome of work that raised."""
+    if isinstance(error, TaskFailure):
+        return failed(str(error), error.details, passing=isinstance(error, PassingFailure))
+    # What a kind did not expect says nothing about what it may have left running outside.
+    text = "".join(traceback.format_exception(error))
+    return failed(text, passing=isinstance(error, kind.passing), ending=True)
+
+
+def failed(
+    text: str, details: Mapping[str, Any] | None = None, *, passing: bool = False, ending: bool = False
+) -> Outcome:
+    """An outcome that is an error."""
+    cut = text if len(text) <= LONGEST_ERROR else f"... {text[-LONGEST_ERROR:]}"
+    told = storable(dict(details or {}))
+    return Outcome(Status.ERROR, storable(cut) or "no message", told, passing=passing, ending=ending)
+
+
+def timed_out(seconds: int | None, handle: Mapping[str, Any] | None = None) -> Outcome:
+    """The outcome of an attempt that has lasted too long."""
+    return replace(failed(f"timed out after {seconds} s", passing=True, ending=True), handle=handle)
+
+
+def check_what_follows(tx: Transaction, key: TaskKey, status: Status, *, success_may_skip: bool) -> Checked:
+    """Judge everything that the end of an attempt decides; `status` is the task's from now on."""
+    if status is Status.WAITING:
+        return check_with_descendants(tx, key)
+    succeeded = status is Status.SUCCESS
+    return check_and_trigger_children(tx, key, succeeded=succeeded, may_skip=success_may_skip)
+
+
+def new_places(outcome: Outcome) -> list[NewPlace]:
+    """Where the attempt has moved files to."""
+    return [
+        NewPlace(moved.file_log_id, moved.place.bucket, moved.place.name, moved.place.generation)
+        for moved in outcome.moved
+    ]
+
+
+def names_for_logs(claimed: Claimed) -> dict[str, str]:
+    """What a log line about this attempt is found by."""
+    return {"workflow": claimed.workflow, "batch": claimed.key.batch_id, "task": claimed.task}
+
+
+def log_outcome(attempt: int, outcome: Outcome, checked: Checked | None, names: Mapping[str, str]) -> None:
+    """Say how an attempt has ended and what follows from it."""
+    if checked is None:
+        logger.warning("attempt %s is in other hands; its outcome is dropped", attempt, extra=names)
+        return
+    what_follows = _what_follows(checked)
+    if outcome.error is None:
+        logger.info("attempt %s succeeded%s", attempt, what_follows, extra=names)
+    else:
+        error = outcome.error[-LONGEST_LOGGED_ERROR:]
+        logger.error("attempt %s failed: %s%s", attempt, error, what_follows, extra=names)
+
+
+def _what_follows(checked: Checked) -> str:
+    """One line tells all that an outcome has decided: a line costs as much as a statement."""
+    words = ""
+    if checked.released:
+        words += f"; ready to run: tasks {list(checked.released)}"
+    if checked.still_waiting:
+        words += f"; still waiting: tasks {list(checked.still_waiting)}"
+    if checked.batch_outcome:
+        words += f"; the batch is {checked.batch_outcome}"
+    return words
