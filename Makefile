@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-postgres-15 check format lint types layers clean
+.PHONY: help install demo dev test test-postgres-15 check chaos bench format lint types layers clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,15 @@ test-postgres-15: $(INSTALLED) ## pass the tests of the engine and the tables on
 	TEST_POSTGRES=15 BARRIER_ROUNDS=500 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/integration/engine tests/integration/test_tables.py
 
 check: lint types layers test test-postgres-15 ## everything that must hold before a change lands: format, lint, types, layers, migrations, tests
+
+# The second step is what `make test` does too, with fifty times as many rounds and every point of the kill test.
+chaos: $(INSTALLED) ## torment two services for ten minutes (ARGS=--minutes=N --seed=N), then race 100,000 times
+	$(BIN)/python -m tests.faults.chaos --json=benchmarks/results/chaos.json $(ARGS)
+	BARRIER_ROUNDS=100000 KILL_ALL=1 MODEL_EXAMPLES=1000 $(BIN)/python -m pytest tests/integration/engine/test_barrier.py \
+	  tests/integration/engine/test_move_races.py tests/faults/test_kill_at_every_point.py tests/model
+
+bench: $(INSTALLED) ## measure how fast it is on this machine, beside what it should reach (ARGS="--only hop,rate")
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 format: $(INSTALLED) ## write the code as the formatter wants it
 	$(BIN)/ruff format .

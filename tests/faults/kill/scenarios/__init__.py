@@ -1,0 +1,10 @@
+"""All scenarios, by name."""
+
+from __future__ import annotations
+
+from tests.faults.kill.scenario import Scenario
+from tests.faults.kill.scenarios import arrivals, people, sweeps, work
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for module in (work, arrivals, sweeps, people) for scenario in module.SCENARIOS
+}
