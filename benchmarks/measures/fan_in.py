@@ -1,0 +1,26 @@
+"""Ten thousand tasks with one child: each of them looks whether it is the last."""
+
+from __future__ import annotations
+
+from benchmarks.figures import Figure
+from benchmarks.measures.measuring import Bench
+from benchmarks.room import open_room
+from benchmarks.shapes import join
+from run.local.service import THREADS
+
+PARENTS = 10_000
+LONGEST_SECONDS = 400
+
+FROM_FIRST_TO_LAST = "SELECT extract(epoch FROM max(ended_at) - min(ended_at)) FROM task_log"
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """The seconds from the end of the first parent to that of the child, with eight threads working."""
+    with open_room(bench.postgres) as room:
+        bench.say(f"storing a workflow of {PARENTS:,} parents")
+        room.apply("join", join(PARENTS))
+        bench.say(f"{PARENTS:,} parents")
+        room.run("join", ["wide"], seconds=LONGEST_SECONDS)
+        [(seconds,)] = room.rows(FROM_FIRST_TO_LAST)
+    note = f"{THREADS} at a time, {PARENTS / float(seconds):.0f} tasks/s"
+    return [Figure("fan_in_time", float(seconds), note)]
