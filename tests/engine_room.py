@@ -9,13 +9,18 @@ from typing import Any
 
 from sqlalchemy import text
 
+from database.completions import StoredCompletion
 from database.keys import BatchKey, TaskKey
 from database.sessions import Database
 from database.workflows import NewTask, NewVersion, StoredVersion, current_version, find_task_by_name, store_version
 from run.engine.batch_identity import join_batch_by_id
+from run.engine.completions import take_completion
+from run.engine.due import DueTasks
 from run.engine.life import TaskLife
-from run.errors import PermanentFailure, Unavailable
-from run.kinds.kind import Finished, Kind, KindConfig, Work
+from run.engine.moves import Moves, TaskOfBatch, Who
+from run.errors import PassingFailure, PermanentFailure, Unavailable
+from run.handlers.sweep import SweepHandler
+from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, KindConfig, Progress, Work
 from run.workflows.definition import TriggerRule
 
 
@@ -34,7 +39,7 @@ class Told(Kind[ToldConfig]):
         self.orders: dict[str, Callable[[Work], Mapping[str, Any] | None]] = {}
         self._lock = threading.Lock()
 
-    def start(self, config: ToldConfig, work: Work) -> Finished:
+    def start(self, config: ToldConfig, work: Work) -> Progress:
         with self._lock:
             self.works.append(work)
         order = self.orders.get(work.task)
@@ -52,11 +57,67 @@ class ToldFile(Told):
     takes_file = True
 
 
-def failing(message: str) -> Callable[[Work], None]:
+class ToldOutside(Told):
+    """Begins work outside, which a test lets end; what is begun, asked for and ended is kept by the work's key."""
+
+    name = "told_outside"
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Work by its key: running, done, failed or cancelled; a key is begun once, however often it is asked for.
+        self.jobs: dict[str, str] = {}
+        self.polls: list[str] = []
+        self.cancels: list[str] = []
+        self.poll_after = 30.0
+        #: Whether the other side confirms at once that a job has ended.
+        self.confirms = True
+
+    def start(self, config: ToldConfig, work: Work) -> Progress:
+        super().start(config, work)
+        self.jobs.setdefault(work.key, "running")
+        return GoesOn({"job": work.key}, self.poll_after)
+
+    def poll(self, config: ToldConfig, work: Work, handle: Mapping[str, Any]) -> Progress:
+        self.polls.append(work.task)
+        match self.jobs[handle["job"]]:
+            case "done":
+                return Finished({"job": handle["job"]})
+            case "running":
+                return GoesOn(handle, self.poll_after)
+            case other:
+                raise PassingFailure(f"the job is {other}")
+
+    def cancel(self, config: ToldConfig, work: Work, handle: Mapping[str, Any] | None) -> bool:
+        self.cancels.append(work.task)
+        if self.confirms:
+            # Under its own key nothing can begin any more, either.
+            self.jobs[work.key] = "cancelled"
+        return self.confirms
+
+    def end_jobs(self, how: str = "done") -> None:
+        """Let everything that runs outside end."""
+        self.jobs = {key: how if state == "running" else state for key, state in self.jobs.items()}
+
+
+class ToldExternal(Told):
+    """Waits for a completion message."""
+
+    name = "told_external"
+    timeout_seconds = 3600
+
+    def awaits_completion(self, config: ToldConfig) -> bool:
+        return True
+
+    def start(self, config: ToldConfig, work: Work) -> Progress:
+        super().start(config, work)
+        return AwaitsCompletion()
+
+
+def failing(message: str, *, passing: bool = False) -> Callable[[Work], None]:
     """An order to fail."""
 
     def fail(_work: Work) -> None:
-        raise PermanentFailure(message)
+        raise (PassingFailure if passing else PermanentFailure)(message)
 
     return fail
 
@@ -84,11 +145,16 @@ class EngineRoom:
     database: Database
     told: Told = field(default_factory=Told)
     told_file: ToldFile = field(default_factory=ToldFile)
+    told_outside: ToldOutside = field(default_factory=ToldOutside)
+    told_external: ToldExternal = field(default_factory=ToldExternal)
     publisher: ListPublisher = field(default_factory=ListPublisher)
 
     def __post_init__(self) -> None:
-        kinds: dict[str, Kind[Any]] = {"told": self.told, "told_file": self.told_file}
-        self.life = TaskLife(self.database, kinds, self.publisher, {"landing_bucket": "landing"})
+        told: list[Kind[Any]] = [self.told, self.told_file, self.told_outside, self.told_external]
+        names = {"landing_bucket": "landing"}
+        self.life = TaskLife(self.database, {kind.name: kind for kind in told}, self.publisher, names)
+        self.moves = Moves(self.database, self.life)
+        self.sweeps = SweepHandler(self.database, self.life, DueTasks(self.database, self.life, names), {})
 
     def apply(
         self,
@@ -97,6 +163,7 @@ class EngineRoom:
         workflow: str = "cake",
         batch: str = "{period}",
         details: Mapping[str, Mapping[str, Any]] | None = None,
+        **of_version: Any,
     ) -> StoredVersion:
         """Store a workflow; the tasks of `needs` must stand in topological order."""
         new = NewVersion(
@@ -104,7 +171,8 @@ class EngineRoom:
             batch_template=batch,
             params={},
             definition={"needs": {name: list(parents) for name, parents in needs.items()}},
-            digest=f"{needs}{details}{batch}",
+            digest=f"{needs}{details}{batch}{of_version}",
+            **of_version,
             tasks=[_task(name, parents, (details or {}).get(name, {})) for name, parents in needs.items()],
         )
         return self.database.transact(lambda tx: store_version(tx, new))
@@ -137,6 +205,41 @@ class EngineRoom:
             message = self.publisher.messages.pop(0)
             workflow_id = self.rows("SELECT workflow_id FROM task WHERE task_id = :t", t=message["task_id"])[0][0]
             self.life.execute(TaskKey(workflow_id, message["batch_id"], message["task_id"]))
+
+    def sweep(self) -> dict[str, int]:
+        """Sweep once; what it did apart from what it did not."""
+        return {what: count for what, count in self.sweeps.sweep().items() if count}
+
+    def pass_time(self, seconds: float) -> None:
+        """Let this much time pass for all rows; the clock itself is the database's."""
+        back = "- :s * interval '1 second'"
+        self.change(
+            f"UPDATE batch_task SET publish_after = publish_after {back}, lease_until = lease_until {back}, "
+            f"due_at = due_at {back}",
+            s=seconds,
+        )
+        self.change(f"UPDATE task_log SET started_at = started_at {back} WHERE status = 'PROCESSING'", s=seconds)
+        self.change(f"UPDATE cancellation SET due_at = due_at {back}", s=seconds)
+        self.change(f"UPDATE task_batch SET deadline_at = deadline_at {back}", s=seconds)
+        self.change(f"UPDATE chore SET due_at = due_at {back}", s=seconds)
+
+    def completed(
+        self,
+        task: str,
+        status: str = "SUCCESS",
+        attempt: int | None = None,
+        result: Any = None,
+        error: str | None = None,
+    ) -> None:
+        """Take a completion message, and publish what it has released."""
+        key = self.key(task)
+        said = StoredCompletion(status, result, error)
+        checked = self.database.transact(lambda tx: take_completion(tx, key, attempt, said))
+        self.life.publish(key.batch_id, checked.released)
+
+    def task(self, task: str, batch_id: str = "2024-03", workflow: str = "cake") -> TaskOfBatch:
+        """How a person names a task of a batch."""
+        return TaskOfBatch(workflow, batch_id, task)
 
     def published(self) -> list[str]:
         """The names of the tasks whose messages wait on the list."""
@@ -175,6 +278,9 @@ class EngineRoom:
         return self.database.transact(lambda tx: tx.execute(text(statement), values).rowcount)
 
 
+ME = Who("ann", "because of a test")
+
+
 def _task(name: str, needs: Sequence[str], details: Mapping[str, Any]) -> NewTask:
     return NewTask(
         name=name,
@@ -185,6 +291,9 @@ def _task(name: str, needs: Sequence[str], details: Mapping[str, Any]) -> NewTas
         disabled=details.get("disabled", False),
         success_may_skip=details.get("success_may_skip", False),
         lease_seconds=details.get("lease_seconds", 60),
+        retries=details.get("retries", 0),
+        timeout_seconds=details.get("timeout_seconds"),
+        awaits_completion=details.get("kind") == "told_external",
         file=details.get("file"),
         config={},
     )

@@ -24,6 +24,7 @@ from sqlalchemy import text
 from database.migrating import migrate
 from database.sessions import Database
 from run.local.stack import DeliveryChoice, LocalStack
+from run.local.topics import DELIVERY_ATTEMPTS
 from tests.local_parts import eventually
 
 ROOT = Path(__file__).parents[1]
@@ -96,11 +97,19 @@ class StackRoom:
 
 
 @contextmanager
-def running_stack(delivery: DeliveryChoice, *, sweep_seconds: float = 1) -> Iterator[StackRoom]:
+def running_stack(
+    delivery: DeliveryChoice, *, sweep_seconds: float = 1, delivery_attempts: int = DELIVERY_ATTEMPTS
+) -> Iterator[StackRoom]:
     """A fresh stack, migrated, with its service ready."""
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        LocalStack(Path(folder), delivery=delivery, sweep_seconds=sweep_seconds, say=lambda _line: None) as stack,
+        LocalStack(
+            Path(folder),
+            delivery=delivery,
+            sweep_seconds=sweep_seconds,
+            delivery_attempts=delivery_attempts,
+            say=lambda _line: None,
+        ) as stack,
     ):
         migrate(stack.environment["DATABASE_URL"])
         stack.start_service()

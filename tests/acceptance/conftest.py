@@ -24,6 +24,7 @@ def service(database_url: str, database: Database) -> Iterator[ServiceRoom]:
             "GOOGLE_CLOUD_PROJECT": "local",
             "LANDING_BUCKET": "landing",
             "LOOPBACK_URL": topic.url,
+            "STORAGE_EMULATOR_HOST": topic.url,
             "BIGQUERY_EMULATOR_HOST": warehouse.url,
         }
         settings = Settings.from_environment(environment)

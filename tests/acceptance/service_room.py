@@ -35,6 +35,13 @@ class Topic:
                 self.send_response(204)
                 self.end_headers()
 
+            def do_GET(self) -> None:
+                """To Cloud Storage's clients this is a server without any objects."""
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
             def log_message(self, *_: object) -> None:
                 """Tests want no log."""
 
@@ -83,8 +90,13 @@ class ServiceRoom:
 
     def apply(self, path: str) -> None:
         """Apply a workflow file, as a person does."""
-        done = CliRunner().invoke(main, ["workflow", "apply", path], env=self.environment)
+        self.command("workflow", "apply", path)
+
+    def command(self, *words: str) -> str:
+        """Give a command to `python -m run`, and return what it printed."""
+        done = CliRunner().invoke(main, words, env=self.environment)
         assert done.exit_code == 0, done.output
+        return done.stdout
 
     def push(
         self, message: Mapping[str, Any], attributes: Mapping[str, str] | None = None, message_id: str | None = None

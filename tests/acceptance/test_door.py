@@ -155,6 +155,40 @@ def test_a_message_that_can_never_succeed_is_kept_once_and_never_asked_for_again
     assert [line["message_id"] for line in told] == ["17", "17"], "one line for each delivery"
 
 
+def test_what_a_subscription_gave_up_is_kept_once_however_often_it_is_forwarded(
+    service: ServiceRoom, tmp_path: Path
+) -> None:
+    applied(service, tmp_path, CHAIN.replace('batch: "{period}"', ""))
+    gave_up = {
+        "CloudPubSubDeadLetterSourceSubscription": "work-push",
+        "CloudPubSubDeadLetterSourceDeliveryCount": "5",
+        "CloudPubSubDeadLetterSourceTopicPublishTime": "2024-02-29T23:59:00Z",
+    }
+    for message_id in ("17", "17", "18"):
+        assert service.push({"trigger_type": "workflow", "workflow": "chain"}, gave_up, message_id) == 204
+    assert service.rows("SELECT reason, deliveries FROM rejected_message") == [
+        ("subscription work-push gave up after 5 deliveries", 3)
+    ]
+    assert service.rows("SELECT count(*) FROM task_batch") == [(0,)]
+    for _ in range(2):
+        service.command("rejected", "replay", "1")
+    # Its batch is one of the day on which the message was published first.
+    assert service.rows("SELECT batch_id FROM task_batch") == [("Batch_20240229_001",)]
+
+
+def test_a_task_whose_message_was_given_up_is_started_by_its_replay(chain: ServiceRoom) -> None:
+    chain.push(START)
+    execute = chain.published(1)[0]
+    chain.push(execute, {"CloudPubSubDeadLetterSourceSubscription": "work-push"})
+    assert chain.statuses() == {"first": "NEW", "second": "WAITING"}
+    chain.command("rejected", "replay", "1")
+    assert chain.published(2)[1] == execute
+    assert chain.envelopes(2)[1]["attributes"] == {}
+    chain.deliver()
+    chain.deliver()
+    assert chain.statuses() == {"first": "SUCCESS", "second": "NEW"}
+
+
 def test_what_cannot_be_stored_is_not_acked(service: ServiceRoom) -> None:
     nowhere = service.environment | {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
     client = create_app(Settings.from_environment(nowhere)).test_client()

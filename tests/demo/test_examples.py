@@ -1,4 +1,4 @@
-"""Every example is a workflow that can be applied, and seed A's story runs on its own files."""
+"""Every example is a workflow that can be applied, and the monthly profit runs on its own files."""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ from urllib.parse import quote
 
 import pytest
 
+from run.handlers.sweep import SECONDS_OF_A_KICK
 from run.local.postgres import Postgres
+from run.local.topics import SWEEP_ACK_DEADLINE_SECONDS
 from tests.deploy.conftest import Terminal
 from tests.deploy.files import DEPLOY, ROOT, environment_keys, read_cloudbuild
 from tests.local_parts import miss
@@ -94,24 +96,35 @@ def test_one_bucket_may_serve_as_both(terminal: Terminal) -> None:
 
 def test_messages_are_pushed_to_the_service_with_a_token_for_it(asked: Terminal) -> None:
     commands = asked.commands()
-    for topic in ("cloud-accelerator", "cloud-accelerator-sweep"):
+    deadlines = {"cloud-accelerator": 600, "cloud-accelerator-sweep": 120, "cloud-accelerator-dead-letter": 60}
+    for topic, deadline in deadlines.items():
         subscription = _one(commands, "subscriptions", "create", topic)
         assert {
+            f"--topic={topic}",
             f"--push-endpoint={URL}/",
             f"--push-auth-token-audience={URL}",
             f"--push-auth-service-account={PUSH_ACCOUNT}",
-            "--ack-deadline=600",
+            f"--ack-deadline={deadline}",
             "--min-retry-delay=10s",
             "--max-retry-delay=600s",
             "--expiration-period=never",
         } <= set(subscription)
 
 
-def test_what_cannot_be_delivered_is_set_aside_where_it_is_kept(asked: Terminal) -> None:
+def test_a_sweep_ends_before_its_kick_comes_again(asked: Terminal) -> None:
+    sweep = _one(asked.commands(), "subscriptions", "create", "cloud-accelerator-sweep")
+    (deadline,) = [word.partition("=")[2] for word in sweep if word.startswith("--ack-deadline=")]
+    assert int(deadline) > SECONDS_OF_A_KICK
+    assert int(deadline) == SWEEP_ACK_DEADLINE_SECONDS, "the local stack does as the cloud"
+
+
+def test_what_cannot_be_delivered_is_set_aside_where_it_is_kept_and_pushed_from_there(asked: Terminal) -> None:
     commands = asked.commands()
     subscription = _one(commands, "subscriptions", "create", "cloud-accelerator")
     assert {"--dead-letter-topic=cloud-accelerator-dead-letter", "--max-delivery-attempts=100"} <= set(subscription)
-    _one(commands, "subscriptions", "create", "cloud-accelerator-dead-letter")
+    set_aside = _one(commands, "subscriptions", "create", "cloud-accelerator-dead-letter")
+    assert {f"--push-endpoint={URL}/", "--message-retention-duration=31d"} <= set(set_aside)
+    assert not any(word.startswith("--dead-letter") for word in set_aside)
     agent = "service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
     assert _granted(commands, agent) == {
         ("cloud-accelerator-dead-letter", "roles/pubsub.publisher"),
@@ -188,17 +201,22 @@ def test_a_key_given_twice_is_refused(terminal: Terminal) -> None:
     assert "REGION is given twice" in terminal.run("setup.sh").stderr
 
 
-def test_more_instances_than_the_database_can_take_are_refused(terminal: Terminal) -> None:
-    terminal.edit(MAX_INSTANCES="3")
+@pytest.mark.parametrize(
+    ("values", "needed"), [({"MAX_INSTANCES": "3"}, 70), ({"THREADS": "9"}, 54), ({"SQL_MAX_CONNECTIONS": "49"}, 50)]
+)
+def test_more_connections_than_the_database_can_take_are_refused(
+    terminal: Terminal, values: dict[str, str], needed: int
+) -> None:
+    terminal.edit(**values)
     done = terminal.run("submit.sh")
     assert done.returncode == 2
-    assert "MAX_INSTANCES=3 needs SQL_MAX_CONNECTIONS=70 or more, it is 50" in done.stderr
+    assert f"needs SQL_MAX_CONNECTIONS={needed} or more, it is " in done.stderr
     assert terminal.commands() == []
 
 
-def test_more_threads_than_connections_are_refused(terminal: Terminal) -> None:
-    terminal.edit(THREADS="11")
-    assert "THREADS=11 is more than the 10 database connections" in terminal.run("submit.sh").stderr
+def test_more_threads_than_the_database_takes_connections_from_an_instance_are_refused(terminal: Terminal) -> None:
+    terminal.edit(THREADS="99", SQL_MAX_CONNECTIONS="1000")
+    assert "THREADS=99 is more than 98" in terminal.run("submit.sh").stderr
 
 
 def test_a_submission_gives_every_substitution_that_the_build_declares(terminal: Terminal) -> None:

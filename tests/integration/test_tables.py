@@ -15,7 +15,7 @@ from database.errors import StatementRefused
 from database.migrating import MIGRATIONS, check_models, downgrade, is_migrated, migrate
 from database.models import Row
 from database.sessions import Database
-from database.statuses import LEGAL, OPEN, TERMINAL, Status
+from database.statuses import ENGINE_MOVES, OPEN, TERMINAL, Status
 from run.local.postgres import Postgres
 from tests.engine_room import EngineRoom
 
@@ -86,7 +86,8 @@ def test_the_statuses_are_exactly_those_of_the_check_constraint(room: EngineRoom
 
 def test_every_status_is_open_or_terminal_and_only_terminal_ones_are_left_by_a_reset_alone() -> None:
     assert sorted([*OPEN, *TERMINAL]) == sorted(Status)
-    assert {target for source, target in LEGAL if source in TERMINAL} == {Status.WAITING}
+    left_by_us = {move.target for move in ENGINE_MOVES for source in move.sources if source in TERMINAL}
+    assert left_by_us == {Status.WAITING}
 
 
 def test_the_migrations_upgrade_from_empty_go_down_and_up_again(postgres: Postgres) -> None:

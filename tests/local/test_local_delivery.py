@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from run.local.processes import StartFailed
-from run.local.pubsub_emulator import PubSubEmulator
+from run.local.pubsub_emulator import DeadLetterPolicy, PubSubEmulator
 from run.local.service import Service
 from run.local.topics import SECONDS_BETWEEN_PUSHES, LoopbackTopic
 from tests.local_parts import eventually, pushes_kept_in, require_pubsub_emulator
@@ -48,6 +48,27 @@ def test_the_emulator_gives_the_longest_ack_deadline_and_takes_a_topic_twice(ser
             emulator.create_push_subscription("work-push", topic="work", endpoint=f"{service.url}/")
         url = f"http://{emulator.host}/v1/projects/local/subscriptions/work-push"
         assert requests.get(url, timeout=5).json()["ackDeadlineSeconds"] == 600
+
+
+def test_the_emulator_is_told_when_to_push_again_and_when_to_give_up(tmp_path: Path) -> None:
+    require_pubsub_emulator()
+    with PubSubEmulator(tmp_path / "logs") as emulator:
+        for topic in ("work", "dead"):
+            emulator.create_topic(topic)
+        emulator.create_push_subscription(
+            "work-push",
+            topic="work",
+            endpoint="http://127.0.0.1:9/",
+            ack_deadline=120,
+            dead_letters=DeadLetterPolicy("dead", 7),
+        )
+        url = f"http://{emulator.host}/v1/projects/local/subscriptions/work-push"
+        subscription = requests.get(url, timeout=5).json()
+    assert subscription["ackDeadlineSeconds"] == 120
+    assert subscription["deadLetterPolicy"] == {
+        "deadLetterTopic": "projects/local/topics/dead",
+        "maxDeliveryAttempts": 7,
+    }
 
 
 def test_loopback_delivery_sends_what_pubsub_sends(service: Service, pushes: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import make_url
 
 from run.errors import InvalidSettings
-from run.settings import GOOGLE_CERTS_URL, PushAuth, Settings, read_database_url
+from run.settings import GOOGLE_CERTS_URL, Listening, PushAuth, Settings, read_database_url
 
 BASE = {
     "DATABASE_URL": "postgresql://loader:s3cret@db:5432/accelerator",
@@ -159,6 +159,29 @@ def test_where_bigquery_is_must_be_said_unless_it_is_a_local_server(*, serves: b
 
 def test_cloud_run_may_check_the_tokens() -> None:
     assert Settings.from_environment({**BASE, **ON_CLOUD_RUN}).push_auth is PushAuth.CLOUD_RUN
+
+
+@pytest.mark.parametrize(
+    ("given", "size"), [({}, 10), ({"THREADS": "3"}, 5), ({"THREADS": "3", "DATABASE_POOL_SIZE": "9"}, 9)]
+)
+def test_there_is_a_connection_for_every_request_and_two_more(given: dict[str, str], size: int) -> None:
+    assert Settings.from_environment({**BASE, **VERIFY, **given}).database_pool_size == size
+
+
+@pytest.mark.parametrize("given", [{"THREADS": "0"}, {"THREADS": "99"}, {"DATABASE_POOL_SIZE": "101"}])
+def test_more_connections_than_cloud_sql_takes_from_an_instance_are_refused(given: dict[str, str]) -> None:
+    (name,) = given
+    with pytest.raises(InvalidSettings, match=name):
+        Settings.from_environment({**BASE, **VERIFY, **given})
+
+
+def test_gunicorn_is_told_the_same_port_and_threads_as_the_service() -> None:
+    given = {**BASE, **VERIFY, "PORT": "4711", "THREADS": "3"}
+    for environ in (given, {**BASE, **VERIFY}):
+        settings, listening = Settings.from_environment(environ), Listening.from_environment(environ)
+        assert (listening.port, listening.threads) == (settings.port, settings.threads)
+    with pytest.raises(InvalidSettings, match="THREADS"):
+        Listening.from_environment({"THREADS": "many"})
 
 
 def test_a_command_that_serves_nothing_needs_no_push_settings() -> None:

@@ -1,18 +1,20 @@
-"""Trigger rules against brute force: every way in which up to three parents can end."""
+"""Trigger rules against brute force: every way in which up to four parents can stand and end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import pytest
 
-from run.engine.trigger_rules import Verdict, judge
+from run.engine.trigger_rules import SUCCESS_MAY_SKIP, UNDECIDED_BY_SUCCESS, Verdict, judge
 from run.workflows.definition import TriggerRule
 
 SUCCEEDED, FAILED, SKIPPED, OPEN = "succeeded", "failed", "skipped", "open"
 ENDS = (SUCCEEDED, FAILED, SKIPPED)
+#: Every way in which up to four parents can stand.
+STANDS = [stand for size in (1, 2, 3, 4) for stand in product((*ENDS, OPEN), repeat=size)]
 
 #: What each rule says of parents that have all ended, in its own words.
 MET: dict[TriggerRule, Callable[[Sequence[str]], bool]] = {
@@ -55,18 +57,64 @@ def endings(parents: Sequence[str]) -> list[tuple[str, ...]]:
     return list(product(*[ENDS if parent == OPEN else (parent,) for parent in parents]))
 
 
+def successes() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """How parents stand before and after one of them has succeeded."""
+    for before in STANDS:
+        for index, parent in enumerate(before):
+            if parent == OPEN:
+                yield before, (*before[:index], SUCCEEDED, *before[index + 1 :])
+
+
 @pytest.mark.parametrize("rule", TriggerRule)
 def test_a_rule_starts_waits_or_gives_up_exactly_when_brute_force_says_so(rule: TriggerRule) -> None:
-    for size in (1, 2, 3):
-        for parents in product((*ENDS, OPEN), repeat=size):
-            possible = [MET[rule](end) for end in endings(parents)]
-            if not any(possible) and not (rule in PATIENT and OPEN in parents and FAILED not in parents):
-                expected = Verdict.NEVER
-            elif OPEN not in parents or (rule in AT_ONCE and MET[rule](parents)):
-                expected = Verdict.START
-            else:
-                expected = Verdict.WAIT
-            assert judge(rule, counted(parents)) is expected, (rule, parents)
+    for parents in STANDS:
+        possible = [MET[rule](end) for end in endings(parents)]
+        if not any(possible) and not (rule in PATIENT and OPEN in parents and FAILED not in parents):
+            expected = Verdict.NEVER
+        elif OPEN not in parents or (rule in AT_ONCE and MET[rule](parents)):
+            expected = Verdict.START
+        else:
+            expected = Verdict.WAIT
+        assert judge(rule, counted(parents)) is expected, (rule, parents)
+
+
+@pytest.mark.parametrize("rule", TriggerRule)
+def test_what_is_decided_stays_so_however_the_open_parents_end(rule: TriggerRule) -> None:
+    for parents in STANDS:
+        verdict = judge(rule, counted(parents))
+        if verdict is not Verdict.WAIT:
+            assert {judge(rule, counted(end)) for end in endings(parents)} == {verdict}, (rule, parents)
+
+
+@pytest.mark.parametrize("rule", TriggerRule)
+def test_when_all_parents_have_ended_nothing_waits(rule: TriggerRule) -> None:
+    verdicts = {judge(rule, counted(parents)) for parents in STANDS if OPEN not in parents}
+    assert Verdict.WAIT not in verdicts
+
+
+def test_the_rules_that_a_success_can_make_impossible_are_known() -> None:
+    # Nobody is skipped here: what a skip above may do is another question.
+    found = {
+        rule
+        for rule in TriggerRule
+        for before, after in successes()
+        if SKIPPED not in before
+        and judge(rule, counted(before)) is Verdict.WAIT
+        and judge(rule, counted(after)) is Verdict.NEVER
+    }
+    assert found == SUCCESS_MAY_SKIP
+
+
+def test_the_rules_that_a_success_decides_while_another_parent_is_open_are_known() -> None:
+    found = {
+        rule
+        for rule in TriggerRule
+        for before, after in successes()
+        if OPEN in after
+        and judge(rule, counted(before)) is Verdict.WAIT
+        and judge(rule, counted(after)) is not Verdict.WAIT
+    }
+    assert found == set(TriggerRule) - UNDECIDED_BY_SUCCESS
 
 
 @pytest.mark.parametrize("rule", TriggerRule)

@@ -29,11 +29,12 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class PushServer(ThreadingHTTPServer):
-    """Accepts pushes and keeps their messages."""
+    """Accepts pushes and keeps their messages; as Cloud Storage it says of every bucket what `storage_says`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Acceptor)
         self.messages: list[dict[str, Any]] = []
+        self.storage_says: tuple[int, dict[str, Any]] = (200, {})
 
     @property
     def url(self) -> str:
@@ -47,6 +48,14 @@ class _Acceptor(BaseHTTPRequestHandler):
         self.server.messages.append(json.loads(base64.b64decode(envelope["message"]["data"])))
         self.send_response(204)
         self.end_headers()
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, PushServer)
+        status, answer = self.server.storage_says
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
 
     def log_message(self, *_args: Any) -> None:
         """Nobody reads it."""
@@ -127,6 +136,7 @@ def environment(database_url: str, pushes: PushServer) -> dict[str, str]:
         "LANDING_BUCKET": "landing",
         "BIGQUERY_LOCATION": "EU",
         "LOOPBACK_URL": pushes.url,
+        "STORAGE_EMULATOR_HOST": pushes.url,
     }
 
 

@@ -24,11 +24,14 @@ COMPLETE = {
     "load_file": f"table: a.c, {FILE}",
     "bigquery_query": "sql: SELECT 1",
     "archive_file": "needs: [above], files_of: above",
+    "external": "description: the agency counts the shops",
 }
+#: Kinds that can do without any detail.
+WITHOUT_DETAILS = {"external"}
 
 
 def test_no_kind_is_left_out() -> None:
-    assert {kind for kind, _, _ in INCOMPLETE} == set(COMPLETE) == {kind.name for kind in KINDS}
+    assert {kind for kind, _, _ in INCOMPLETE} | WITHOUT_DETAILS == set(COMPLETE) == {kind.name for kind in KINDS}
 
 
 def workflow(kind: str, details: str) -> str:
@@ -50,6 +53,19 @@ def test_a_definition_without_a_required_detail_is_refused_naming_it(
     assert problem.startswith(f"{path}:5: ")
     assert re.search(rf"\b{missing}\b", problem.removeprefix(path))
     assert cli.everything() == before
+
+
+def test_the_kind_gives_what_a_task_does_not_say(cli: CommandLine) -> None:
+    lines = [
+        "workflow: w",
+        "tasks:",
+        "  default: {kind: external}",
+        "  said: {kind: external, timeout: 2h}",
+        "  inside: {kind: bigquery_query, sql: SELECT 1}",
+    ]
+    cli.apply("\n".join(lines))
+    stored = cli.room.rows("SELECT timeout_seconds, awaits_completion FROM task_version ORDER BY position")
+    assert stored == [(7 * 24 * 3600, True), (7200, True), (None, False)]
 
 
 def test_a_task_has_an_id_that_stays_a_name_a_kind_and_its_details(cli: CommandLine) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -164,9 +165,88 @@ def test_explain_follows_the_version_of_the_batch(landed: CommandLine) -> None:
     assert (effect, words) == ("ignored", "the batch 2024-03 is cancelled")
 
 
+def objects(*names: str) -> dict[str, Any]:
+    """What Cloud Storage says of a bucket with these objects."""
+    common = {"bucket": "landing", "generation": "7", "size": "5", "timeCreated": "2024-03-16T12:00:05Z"}
+    return {"items": [{**common, "name": name} for name in names]}
+
+
+@pytest.fixture
+def missed(cli: CommandLine) -> CommandLine:
+    """A bucket with a file that was never announced, beside others."""
+    cli.apply(DATED)
+    cli.pushes.storage_says = 200, objects("dated/20240301.csv", "dated/20240302.csv", "dated/readme.txt")
+    cli.good("file", "scan", "gs://landing/dated/")
+    cli.pushes.storage_says = 200, objects("dated/20240301.csv", "dated/20240302.csv", "dated/20240303.csv", "dated/x")
+    cli.pushes.messages.clear()
+    return cli
+
+
+def test_scan_hands_over_what_was_missed_and_says_who_asked(missed: CommandLine) -> None:
+    said = missed.good("file", "scan", "--actor", "ann")
+    assert said == (
+        "✓ gs://landing/dated/20240303.csv for dated.load\n"
+        "looked at 4 objects: 1 handed over, 2 known, 1 that no task wants\n"
+    )
+    (row,) = missed.json("file", "show", "gs://landing/dated/20240303.csv")
+    assert (row["decision"], row["batch"]) == ("TAKEN", "2024-03-03")
+    assert [message["batch_id"] for message in missed.pushes.messages] == ["2024-03-03"]
+    audit = "SELECT actor, subject, details FROM audit WHERE action = 'scan' ORDER BY audit_id"
+    assert missed.room.rows(audit)[1:] == [("ann", "all files", {"looked_at": 4, "handed_over": 1})]
+    assert "looked at 4 objects: 0 handed over, 3 known" in missed.good("file", "scan")
+
+
+def test_scan_dry_run_only_says_it(missed: CommandLine) -> None:
+    before = missed.everything()
+    said = missed.good("file", "scan", "--dry-run")
+    assert "✓ gs://landing/dated/20240303.csv for dated.load\n" in said
+    assert "1 would be handed over" in said
+    answer = missed.json("file", "scan", "--dry-run")
+    assert answer == {
+        "dry_run": True,
+        "looked_at": 4,
+        "known": 2,
+        "files": [
+            {
+                "file": "gs://landing/dated/20240303.csv",
+                "generation": 7,
+                "wanted_by": ["dated.load"],
+                "handed_over": False,
+            }
+        ],
+        "problems": [],
+    }
+    assert missed.everything() == before
+    assert missed.pushes.messages == []
+
+
+def test_scan_says_what_it_could_not_look_at_and_fails(missed: CommandLine) -> None:
+    missed.pushes.storage_says = 403, {"error": {"code": 403, "message": "you may not"}}
+    result = missed("file", "scan")
+    assert result.exit_code == 1
+    assert result.stdout == "looked at 0 objects: 0 handed over, 0 known, 0 that no task wants\n"
+    assert "listing gs://landing/dated/: " in result.stderr
+    assert "you may not" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("prefix", ["gs://other/", "gs://landing/elsewhere/"])
+def test_scan_where_no_pattern_looks_fails_and_says_so(missed: CommandLine, prefix: str) -> None:
+    result = missed("file", "scan", prefix)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("looked at 0 objects")
+    assert f"no file pattern of any workflow looks under {prefix}\n" in result.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [("show", "landing/a.csv"), ("explain", "gs://landing"), ("list", "--decision", "EATEN"), ("list", "--batch", "w")],
+    [
+        ("show", "landing/a.csv"),
+        ("explain", "gs://landing"),
+        ("list", "--decision", "EATEN"),
+        ("list", "--batch", "w"),
+        ("scan", "landing/a"),
+    ],
 )
 def test_wrong_usage_is_exit_status_2(cli: CommandLine, arguments: tuple[str, ...]) -> None:
     cli.bad("file", *arguments, status=2)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from database.sessions import Transaction
 from tests.integration.cli.conftest import CommandLine
-from tests.integration.cli.workflow_files import NUMBERED, SALES, chain
+from tests.integration.cli.workflow_files import DATED, NUMBERED, SALES, chain
 from tests.local_parts import eventually
 
 CYCLE = """workflow: ring
@@ -103,6 +103,34 @@ def test_a_task_whose_success_can_skip_a_child_is_stored_as_such(
     cli.apply(chain("w", "a", "b", "c").replace("needs: [a], rule: all_success", f"needs: [a], {child}"))
     rows = cli.room.rows("SELECT name, success_may_skip FROM task_version JOIN task USING (task_id) ORDER BY position")
     assert rows == [("a", of_a), ("b", of_b), ("c", False)]
+
+
+def test_apply_says_how_many_files_have_come_before_their_workflow(cli: CommandLine) -> None:
+    common = {"bucket": "landing", "generation": "7", "size": "5", "timeCreated": "2024-03-16T12:00:05Z"}
+    names = ("dated/20240316.csv", "dated/20240317.csv", "dated/readme.txt")
+    cli.pushes.storage_says = 200, {"items": [{**common, "name": name} for name in names]}
+    waiting = "that came before will be handed over within a day; 'file scan' does it now\n"
+    assert cli.apply(DATED) == f"dated: version 1\n2 objects {waiting}"
+    assert cli.room.rows("SELECT count(*) FROM file_log") == [(0,)]
+    assert cli.apply(DATED) == "dated: unchanged, version 1\n"
+    assert cli.apply(NUMBERED) == "numbered: version 1\n"
+    cli.pushes.storage_says = 200, {"items": [{**common, "name": names[0]}] * 1000, "nextPageToken": "more"}
+    assert cli.apply(f"{DATED}    retries: 1\n") == f"dated: version 2\nat least 10,000 objects {waiting}"
+
+
+def test_apply_stores_its_files_though_storage_does_not_answer(cli: CommandLine) -> None:
+    cli.pushes.storage_says = 403, {"error": {"code": 403, "message": "you may not"}}
+    result = cli("workflow", "apply", cli.write("sales.yaml", SALES))
+    assert (result.exit_code, result.stdout) == (0, "sales: version 1\n")
+    assert result.stderr.startswith("how many files wait already is not known: listing gs://landing/")
+    assert "you may not" in result.stderr
+
+
+def test_apply_needs_nothing_but_the_database(cli: CommandLine) -> None:
+    cli.environment |= dict.fromkeys(set(cli.environment) - {"DATABASE_URL"}, "")
+    result = cli("workflow", "apply", cli.write("sales.yaml", SALES))
+    assert (result.exit_code, result.stdout) == (0, "sales: version 1\n")
+    assert "LANDING_BUCKET: missing" in result.stderr
 
 
 def test_two_people_who_apply_the_same_changed_file_make_one_version(cli: CommandLine) -> None:

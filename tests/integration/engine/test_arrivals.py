@@ -14,14 +14,14 @@ import pytest
 
 from database.attempts import claim
 from database.files import NewPlace, store_places
-from database.statuses import FileDecision
+from database.statuses import FileDecision, Status
 from run.errors import Unavailable
 from run.handlers.file import FileHandler
 from run.kinds.archive_file import ARCHIVE_MARKER, is_archived
 from run.kinds.kind import Work
 from run.pubsub.envelope import Delivery, read_delivery
 from run.pubsub.messages import FileMessage, parse_message
-from tests.engine_room import EngineRoom, failing
+from tests.engine_room import ME, EngineRoom, failing
 
 PROFIT = {"load_sales": [], "load_expenses": [], "profit": ["load_sales", "load_expenses"]}
 SALES = r"gs://{landing_bucket}/sales/(?P<period>\d{4}-\d{2})\.csv"
@@ -535,3 +535,21 @@ def test_a_task_is_told_who_else_may_be_reading_a_file(room: EngineRoom, files: 
     room.told.orders["archive"] = look
     room.execute("archive", workflow="two")
     assert read_by == [("one.load 2024-03",)]
+
+
+def test_the_file_of_a_task_that_was_marked_without_it_runs_it_after_all(room: EngineRoom, files: FileHandler) -> None:
+    apply_profit(room)
+    land(files, "sales/2024-03.csv")
+    room.deliver_all()
+    room.moves.mark_task(room.task("load_expenses", "2024-03", "profit"), ME, Status.SUCCESS)
+    room.deliver_all()
+    assert room.batch_status() == "SUCCESS"
+    land(files, "expenses/2024-03.parquet")
+    assert room.statuses("2024-03", "profit") == {
+        "load_sales": "SUCCESS",
+        "load_expenses": "NEW",
+        "profit": "WAITING",
+    }
+    room.deliver_all()
+    assert (len(room.log("load_expenses")), len(room.log("profit"))) == (1, 2)
+    assert room.batch_status() == "SUCCESS"

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 
-from database.attempts import claim, finish
+from database.attempts import Ended, claim, finish
 from database.sessions import Transaction
 from database.statuses import Status
 from run.engine.dependency_checker import check_and_trigger_children, reset_with_descendants
@@ -25,7 +25,7 @@ from tests.engine_room import EngineRoom, failing
 ROUNDS = int(os.environ.get("BARRIER_ROUNDS", "2000"))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(max(600, ROUNDS // 10))
 @pytest.mark.parametrize(("parents", "rounds"), [(2, ROUNDS), (8, ROUNDS // 20), (32, ROUNDS // 100)])
 def test_a_child_starts_exactly_once_when_all_its_parents_finish_at_the_same_moment(
     room: EngineRoom, parents: int, rounds: int
@@ -55,7 +55,7 @@ def test_a_child_starts_exactly_once_when_all_its_parents_finish_at_the_same_mom
     assert room.rows("SELECT count(*) FROM task_log WHERE status = 'SUCCESS'") == [(rounds * parents,)]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(max(300, ROUNDS // 10))
 def test_a_batch_ends_exactly_once_when_its_last_tasks_finish_at_the_same_moment(room: EngineRoom) -> None:
     room.apply({"left": [], "right": []})
 
@@ -95,8 +95,8 @@ def test_a_skipped_child_that_comes_back_is_not_lost_to_a_sibling_that_was_just_
     repairing = threading.Thread(target=repair)
 
     def finish_while_it_is_repaired(tx: Transaction) -> tuple[int, ...]:
-        finish(tx, slow, token, Status.SUCCESS, None, {})
-        released = check_and_trigger_children(tx, slow, may_skip=False).released
+        finish(tx, slow, token, Ended(Status.SUCCESS))
+        released = check_and_trigger_children(tx, slow, succeeded=True, may_skip=False).released
         repairing.start()
         # The repair must wait for this transaction; if the child were not locked, it would be over by now.
         _until(lambda: not repairing.is_alive() or _somebody_waits_for_a_lock(room))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from database.attempts import claim, finish
+from database.attempts import Ended, claim, finish
 from database.files import Arrival, NewPlace, store_places
 from database.sessions import Transaction
 from database.statuses import Status
@@ -75,8 +75,8 @@ def test_a_batch_that_is_just_ending_is_open_again_when_one_of_its_tasks_is_rese
     resetting = threading.Thread(target=run_it_again)
 
     def end_while_it_is_reset(tx: Transaction) -> None:
-        finish(tx, other, TOKEN, Status.SUCCESS, None, {})
-        assert check_and_trigger_children(tx, other, may_skip=False).batch_outcome == "SUCCESS"
+        finish(tx, other, TOKEN, Ended(Status.SUCCESS))
+        assert check_and_trigger_children(tx, other, succeeded=True, may_skip=False).batch_outcome == "SUCCESS"
         resetting.start()
         until(lambda: waits_for_a_lock(room) or not resetting.is_alive())
 
@@ -101,8 +101,8 @@ def test_an_archive_that_ends_while_a_newer_file_comes_is_no_deadlock(room: Engi
 
     def end_while_it_lands(tx: Transaction) -> None:
         tries.append(1)
-        finish(tx, archive, TOKEN, Status.SUCCESS, None, {})
-        check_and_trigger_children(tx, archive, may_skip=False)
+        finish(tx, archive, TOKEN, Ended(Status.SUCCESS))
+        check_and_trigger_children(tx, archive, succeeded=True, may_skip=False)
         if len(tries) == 1:
             landing.start()
             until(lambda: waits_for_a_lock(room))

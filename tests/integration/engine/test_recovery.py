@@ -9,12 +9,11 @@ from functools import partial
 
 import pytest
 
-from database.attempts import claim, finish, take_over
+from database.attempts import Ended, claim, finish, take_over
 from database.errors import DatabaseUnavailable
 from database.sessions import Database
 from database.statuses import Status
 from run.errors import Unavailable
-from run.handlers.sweep import SweepHandler
 from run.kinds.kind import Work
 from tests.engine_room import EngineRoom
 
@@ -22,16 +21,11 @@ TOKEN = "00000000-0000-0000-0000-00000000000{}"
 
 
 def sweep(room: EngineRoom) -> dict[str, int]:
-    return SweepHandler(room.database, room.life).sweep()
+    return room.sweep()
 
 
 def pass_time(room: EngineRoom, minutes: int) -> None:
-    """Let this much time pass for all rows; the clock itself is the database's."""
-    room.change(
-        "UPDATE batch_task SET publish_after = publish_after - :m * interval '1 minute', "
-        "lease_until = lease_until - :m * interval '1 minute'",
-        m=minutes,
-    )
+    room.pass_time(60 * minutes)
 
 
 def test_a_child_whose_message_was_never_published_is_started_by_the_sweep(room: EngineRoom) -> None:
@@ -42,9 +36,9 @@ def test_a_child_whose_message_was_never_published_is_started_by_the_sweep(room:
     room.execute("a")
     room.publisher.is_down = False
     assert room.statuses() == {"a": "SUCCESS", "b": "NEW"}
-    assert sweep(room) == {"overdue_messages": 0, "dead_attempts": 0}
+    assert sweep(room) == {}
     pass_time(room, 2)
-    assert sweep(room) == {"overdue_messages": 1, "dead_attempts": 0}
+    assert sweep(room) == {"overdue_messages": 1}
     room.deliver_all()
     assert room.batch_status() == "SUCCESS"
 
@@ -88,7 +82,7 @@ def test_an_attempt_whose_worker_died_is_taken_over_as_the_same_attempt(room: En
     room.execute("a")
     assert room.told.starts("a") == 0, "its lease still holds"
     pass_time(room, 2)
-    assert sweep(room) == {"overdue_messages": 0, "dead_attempts": 1}
+    assert sweep(room) == {"dead_attempts": 1}
     room.deliver_all()
     assert [work.attempt for work in room.told.works] == [1, 1]
     assert room.log("a") == [(1, "SUCCESS", None)]
@@ -104,11 +98,11 @@ def test_who_lost_a_lease_changes_nothing_any_more(room: EngineRoom) -> None:
     taken = room.database.transact(lambda tx: take_over(tx, key, TOKEN.format(2), ["told"]))
     assert taken is not None
     assert taken.attempt == 1
-    late = room.database.transact(lambda tx: finish(tx, key, TOKEN.format(1), Status.ERROR, "too late", {}))
+    late = room.database.transact(lambda tx: finish(tx, key, TOKEN.format(1), Ended(Status.ERROR, "too late")))
     assert late is None
     assert room.statuses() == {"a": "PROCESSING", "b": "WAITING"}
-    assert room.database.transact(lambda tx: finish(tx, key, TOKEN.format(2), Status.SUCCESS, None, {})) == "SUCCESS"
-    assert room.database.transact(lambda tx: finish(tx, key, TOKEN.format(2), Status.ERROR, "again", {})) is None
+    assert room.database.transact(lambda tx: finish(tx, key, TOKEN.format(2), Ended(Status.SUCCESS))) == "SUCCESS"
+    assert room.database.transact(lambda tx: finish(tx, key, TOKEN.format(2), Ended(Status.ERROR, "again"))) is None
     assert room.log("a") == [(1, "SUCCESS", None)]
 
 
@@ -165,13 +159,17 @@ def test_work_that_outlasts_a_request_is_handed_back_and_goes_on_as_the_same_att
     room.deliver_all()
     for _ in range(5):
         assert room.log("a") == [(1, "PROCESSING", None)]
-        assert sweep(room) == {"overdue_messages": 0, "dead_attempts": 1}
+        assert sweep(room) == {}, "it is given some time"
+        pass_time(room, 6)
+        assert sweep(room) == {"handed_back": 1}
         room.deliver_all()
     room.told.orders.clear()
-    assert sweep(room) == {"overdue_messages": 0, "dead_attempts": 1}
+    pass_time(room, 6)
+    assert sweep(room) == {"handed_back": 1}
     room.deliver_all()
     assert room.log("a") == [(1, "SUCCESS", None)]
     assert {work.attempt for work in room.told.works} == {1}
+    assert room.rows("SELECT takeovers FROM batch_task") == [(0,)]
 
 
 def test_a_database_that_is_down_is_said_to_be_so(room: EngineRoom) -> None:

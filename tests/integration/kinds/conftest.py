@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from run.clients import Clients
 from run.local.bigquery_server import BigQueryServer
 from run.local.storage_server import StorageServer
 from run.settings import Settings
+from tests.integration.kinds.bigquery_wire import BigQueryWire
 from tests.integration.kinds.room import Room
 
 _numbers = count(1)
@@ -69,3 +71,22 @@ def room(clients: Clients, servers: tuple[str, str], request: pytest.FixtureRequ
     )
     room.bigquery.create_dataset(name, timeout=10)
     return room
+
+
+@pytest.fixture
+def wire() -> Iterator[BigQueryWire]:
+    with BigQueryWire() as server:
+        yield server
+
+
+@pytest.fixture
+def room_on_the_wire(room: Room, servers: tuple[str, str], wire: BigQueryWire) -> Room:
+    """The same room, in which the kinds meet `wire` instead of the local BigQuery server."""
+    settings = Settings(
+        database_url="postgresql://nobody@localhost/none",
+        project="local",
+        landing_bucket="landing",
+        storage_emulator_host=servers[0],
+        bigquery_emulator_host=wire.url,
+    )
+    return replace(room, clients=Clients(settings))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from google.cloud import bigquery
 
 from run.clients import Clients
 from run.kinds import build_kinds
-from run.kinds.kind import Finished, ObjectVersion, TakenFile, Work
+from run.kinds.kind import Finished, GoesOn, ObjectVersion, Progress, TakenFile, Work
 from run.workflows.templates import Value
 
+MOST_POLLS = 100
 DATA = Path(__file__).parents[2] / "data"
 
 
@@ -44,9 +47,32 @@ class Room:
         return content
 
     def start(self, kind: str, config: Mapping[str, Any], work: Work) -> Finished:
-        """Let the kind do its work, as the engine does."""
+        """Let the kind do its work to the end, as the engine does, only without its pauses."""
+        return self.finish(kind, config, work, self.begin(kind, config, work))
+
+    def begin(self, kind: str, config: Mapping[str, Any], work: Work) -> Progress:
+        """Let the kind begin its work."""
         chosen = build_kinds(self.clients)[kind]
         return chosen.start(chosen.config.model_validate(config), work)
+
+    def poll(self, kind: str, config: Mapping[str, Any], work: Work, handle: Mapping[str, Any]) -> Progress:
+        """Let the kind ask once; the handle has been in the database meanwhile."""
+        chosen = build_kinds(self.clients)[kind]
+        return chosen.poll(chosen.config.model_validate(config), work, json.loads(json.dumps(handle)))
+
+    def finish(self, kind: str, config: Mapping[str, Any], work: Work, progress: Progress) -> Finished:
+        """Let the kind ask until its work is done."""
+        for _ in range(MOST_POLLS):
+            if isinstance(progress, Finished):
+                return progress
+            assert isinstance(progress, GoesOn)
+            progress = self.poll(kind, config, work, progress.handle)
+        raise AssertionError(f"not done after {MOST_POLLS} polls")
+
+    def cancel(self, kind: str, config: Mapping[str, Any], work: Work, handle: Mapping[str, Any] | None = None) -> bool:
+        """Let the kind end what an attempt has begun; whether it says that this is confirmed."""
+        chosen = build_kinds(self.clients)[kind]
+        return chosen.cancel(chosen.config.model_validate(config), work, handle)
 
     def load(self, config: Mapping[str, Any], *, batch_id: str = "2024-03", attempt: int = 1) -> Finished:
         return self.start("load_file", config, self.work("load", batch_id=batch_id, attempt=attempt))
@@ -73,6 +99,10 @@ class Room:
             batch_values=batch_values,
             files=self.files,
         )
+
+    def march(self, attempt: int = 1) -> Work:
+        """An attempt at the task `load` in the batch of March 2024."""
+        return self.work("load", attempt=attempt, values={"period": date(2024, 3, 1)})
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, in which {dataset} is this test's."""

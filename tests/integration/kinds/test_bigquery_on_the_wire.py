@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-import re
 import socket
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
 
 import pytest
 
-from run.clients import Clients
-from run.clients.bigquery import BigQuery
+from run.clients.bigquery import BigQuery, FinishedJob, Job, RunningJob
 from run.errors import PassingFailure, PermanentFailure, Unavailable
-from run.kinds import build_kinds
-from run.kinds.kind import Work
-from run.settings import Settings
 from tests.integration.kinds.bigquery_wire import BigQueryWire
 from tests.integration.kinds.room import Room
 
 PARTITIONED = {"table": "sales.monthly", "partition": "{period:%Y%m}", "partition_by": "MONTH"}
+DAILY = {"table": "sales.daily"}
+CONCURRENT = {"reason": "invalidQuery", "message": "Transaction is aborted due to concurrent update against table x"}
 LOAD = {
     "load": {"sourceUris": ["gs://b/a.csv"], "destinationTable": {"projectId": "p", "datasetId": "d", "tableId": "t"}}
 }
 
 
-@pytest.fixture
-def wire() -> Iterator[BigQueryWire]:
-    with BigQueryWire() as server:
-        yield server
-
-
-@pytest.fixture
-def room_on_the_wire(room: Room, servers: tuple[str, str], wire: BigQueryWire) -> Room:
-    settings = Settings(
-        database_url="postgresql://nobody@localhost/none",
-        project="local",
-        landing_bucket="landing",
-        storage_emulator_host=servers[0],
-        bigquery_emulator_host=wire.url,
-    )
-    return replace(room, clients=Clients(settings))
-
-
-def march(room: Room, attempt: int = 1) -> Work:
-    return room.work("load", attempt=attempt, values={"period": date(2024, 3, 1)})
+def done(client: BigQuery, job: Job | None) -> FinishedJob:
+    """The job at its end."""
+    while isinstance(job, RunningJob):
+        job = client.find_job(job.id)
+    assert job is not None
+    return job
 
 
 def test_a_partition_is_truncated_through_its_decorator(room_on_the_wire: Room, wire: BigQueryWire) -> None:
     file = room_on_the_wire.land("load", "a.csv", b"id\n1\n2\n3\n")
-    finished = room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire))
+    finished = room_on_the_wire.start("load_file", PARTITIONED, room_on_the_wire.march())
     load = wire.inserts[0]["configuration"]["load"]
     assert load["destinationTable"] == {"projectId": "local", "datasetId": "sales", "tableId": "monthly$202403"}
     assert load["writeDisposition"] == "WRITE_TRUNCATE"
@@ -65,7 +46,7 @@ def test_csv_options_reach_bigquery(room_on_the_wire: Room, wire: BigQueryWire) 
     csv = {"delimiter": ";", "skip_rows": 2, "quote": "'", "null_marker": "NA", "encoding": "ISO-8859-1"}
     columns = [{"name": "id", "type": "int64", "mode": "REQUIRED"}]
     config = {**PARTITIONED, "csv": {**csv, "quoted_newlines": True}, "schema": columns, "max_bad_records": 5}
-    room_on_the_wire.start("load_file", config, march(room_on_the_wire))
+    room_on_the_wire.start("load_file", config, room_on_the_wire.march())
     load = wire.inserts[0]["configuration"]["load"]
     assert load["schema"] == {"fields": [{"name": "id", "type": "INT64", "mode": "REQUIRED"}]}
     assert "autodetect" not in load
@@ -76,10 +57,9 @@ def test_csv_options_reach_bigquery(room_on_the_wire: Room, wire: BigQueryWire) 
 
 def test_a_known_job_is_adopted(room_on_the_wire: Room, wire: BigQueryWire) -> None:
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
-    first = room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire))
-    second = room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire))
+    first = room_on_the_wire.start("load_file", PARTITIONED, room_on_the_wire.march())
+    second = room_on_the_wire.start("load_file", PARTITIONED, room_on_the_wire.march())
     assert len(wire.jobs) == 1
-    assert (first.details["adopted"], second.details["adopted"]) == (False, True)
     assert first.details["job_id"] == second.details["job_id"]
 
 
@@ -87,14 +67,14 @@ def test_a_job_that_another_worker_submits_at_the_same_moment_is_adopted(wire: B
     client = BigQuery("p", endpoint=wire.url)
     client.load("job", LOAD)
     wire.hidden_gets = 2
-    assert client.load("job", LOAD).adopted
+    assert done(client, client.load("job", LOAD)).id == "job"
     assert (len(wire.inserts), len(wire.jobs)) == (2, 1)
 
 
 def test_another_attempt_is_another_job(room_on_the_wire: Room, wire: BigQueryWire) -> None:
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
     for attempt in (1, 2):
-        room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire, attempt))
+        room_on_the_wire.start("load_file", PARTITIONED, room_on_the_wire.march(attempt))
     assert len(wire.jobs) == 2
 
 
@@ -103,7 +83,7 @@ def test_an_adopted_failure_is_the_same_failure(room_on_the_wire: Room, wire: Bi
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
     for _ in range(2):
         with pytest.raises(PermanentFailure, match="row 7 is bad") as failure:
-            room_on_the_wire.start("load_file", PARTITIONED, march(room_on_the_wire))
+            room_on_the_wire.start("load_file", PARTITIONED, room_on_the_wire.march())
         assert failure.value.details["errors"][0]["reason"] == "invalid"
     assert len(wire.jobs) == 1
 
@@ -111,8 +91,9 @@ def test_an_adopted_failure_is_the_same_failure(room_on_the_wire: Room, wire: Bi
 @pytest.mark.parametrize("reason", ["backendError", "rateLimitExceeded", "tableUnavailable"])
 def test_a_job_that_failed_for_a_passing_reason_may_be_tried_again(wire: BigQueryWire, reason: str) -> None:
     wire.error_results = [{"reason": reason, "message": "busy"}]
+    client = BigQuery("p", endpoint=wire.url)
     with pytest.raises(PassingFailure, match="busy"):
-        BigQuery("p", endpoint=wire.url).load("job", LOAD)
+        done(client, client.load("job", LOAD))
 
 
 def test_a_missing_permission_names_the_role(wire: BigQueryWire) -> None:
@@ -125,12 +106,6 @@ def test_refused_credentials_are_a_permanent_failure(wire: BigQueryWire) -> None
     wire.refusal = (401, "authError")
     with pytest.raises(PermanentFailure, match="credentials"):
         BigQuery("p", endpoint=wire.url).load("job", LOAD)
-
-
-def test_a_job_that_takes_too_long_is_left_to_the_next_delivery(wire: BigQueryWire) -> None:
-    with pytest.raises(Unavailable, match="still"):
-        BigQuery("p", endpoint=wire.url, wait_seconds=0).load("job", LOAD)
-    assert BigQuery("p", endpoint=wire.url).load("job", LOAD).adopted
 
 
 def test_a_server_that_does_not_answer_leaves_the_attempt_open_soon() -> None:
@@ -148,7 +123,7 @@ def test_a_job_whose_outcome_is_unknown_is_not_given_up_but_adopted_later(wire: 
         with pytest.raises(Unavailable, match="the wire says backendError"):
             client.load("job", LOAD)
     wire.silent = wire.silent_from_insert = False
-    assert client.load("job", LOAD).adopted
+    assert done(client, client.load("job", LOAD)).id == "job"
     assert len(wire.jobs) == 1
 
 
@@ -163,20 +138,13 @@ def test_a_job_that_is_known_and_cannot_be_found_leaves_the_attempt_open(
         client.load("job", LOAD)
 
 
-def test_all_jobs_of_an_attempt_share_one_deadline(wire: BigQueryWire) -> None:
-    client = BigQuery("p", endpoint=wire.url, wait_seconds=0)
-    until = client.deadline()
-    with pytest.raises(Unavailable, match="no time is left"):
-        client.query("job", {"query": {"query": "SELECT 1", "useLegacySql": False}}, until)
-    assert not wire.inserts
-
-
 def test_a_result_that_cannot_be_read_does_not_undo_a_success(wire: BigQueryWire) -> None:
     wire.unreadable_results = True
-    done = BigQuery("p", endpoint=wire.url).query("job", {"query": {"query": "SELECT 1", "useLegacySql": False}})
-    assert isinstance(done.first_row, str)
-    assert done.first_row.startswith("could not be read: ")
-    assert "accessDenied" in done.first_row
+    client = BigQuery("p", endpoint=wire.url)
+    first_row = done(client, client.query("job", {"query": {"query": "SELECT 1", "useLegacySql": False}})).first_row
+    assert isinstance(first_row, str)
+    assert first_row.startswith("could not be read: ")
+    assert "accessDenied" in first_row
 
 
 @pytest.mark.parametrize(
@@ -190,7 +158,7 @@ def test_dates_and_lists_of_a_file_that_describes_itself_keep_their_types(
     room_on_the_wire: Room, wire: BigQueryWire, name: str, format_: str, option: dict[str, object]
 ) -> None:
     room_on_the_wire.land("load", name, b"x")
-    room_on_the_wire.start("load_file", {**PARTITIONED, "format": format_}, march(room_on_the_wire))
+    room_on_the_wire.start("load_file", {**PARTITIONED, "format": format_}, room_on_the_wire.march())
     load = wire.inserts[0]["configuration"]["load"]
     assert {key: load.get(key) for key in option} == option
 
@@ -200,7 +168,7 @@ def test_digits_and_lengths_of_a_type_are_sent_as_the_protocol_has_them(
 ) -> None:
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
     columns = [{"name": "price", "type": "numeric(10, 2)"}, {"name": "code", "type": "STRING(3)"}]
-    room_on_the_wire.start("load_file", {**PARTITIONED, "schema": columns}, march(room_on_the_wire))
+    room_on_the_wire.start("load_file", {**PARTITIONED, "schema": columns}, room_on_the_wire.march())
     assert wire.inserts[0]["configuration"]["load"]["schema"]["fields"] == [
         {"name": "price", "mode": "NULLABLE", "type": "NUMERIC", "precision": "10", "scale": "2"},
         {"name": "code", "mode": "NULLABLE", "type": "STRING", "maxLength": "3"},
@@ -218,9 +186,7 @@ def test_a_query_says_destination_parameters_limit_and_labels(room_on_the_wire: 
         "maximum_bytes_billed": 1000,
         "labels": {"team": "Finance Nord"},
     }
-    build_kinds(room_on_the_wire.clients)["bigquery_query"].start(
-        build_kinds(room_on_the_wire.clients)["bigquery_query"].config.model_validate(config), work
-    )
+    room_on_the_wire.start("bigquery_query", config, work)
     sent = wire.inserts[0]["configuration"]
     query = sent["query"]
     assert query["destinationTable"] == {"projectId": "local", "datasetId": "report", "tableId": "profit_2024"}
@@ -237,66 +203,25 @@ def test_a_query_says_destination_parameters_limit_and_labels(room_on_the_wire: 
     assert (sent["labels"]["task"], sent["labels"]["team"]) == ("report", "finance_nord")
 
 
-CONCURRENT = {"reason": "invalidQuery", "message": "Transaction is aborted due to concurrent update against table x"}
-
-
-DAILY = {"table": "sales.daily"}
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("run.kinds.target_table._LONGEST_PAUSE_SECONDS", 0.01)
-
-
-def steps_of(wire: BigQueryWire) -> list[str]:
-    """The step and number of each insert, as the job ids have them."""
-    return [re.sub(r".*-1-([a-z]+(-\d+)?)-[0-9a-f]{32}$", r"\1", one["jobReference"]["jobId"]) for one in wire.inserts]
-
-
 def test_a_transaction_that_another_one_undid_is_tried_again_under_a_new_id(
-    room_on_the_wire: Room, wire: BigQueryWire, impatient: None
+    room_on_the_wire: Room, wire: BigQueryWire
 ) -> None:
     load, create = None, None
     wire.error_results = [load, create, CONCURRENT]
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
-    finished = room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
-    assert steps_of(wire) == ["load", "prepare-1", "write-1", "write-2"]
+    finished = room_on_the_wire.start("load_file", DAILY, room_on_the_wire.march())
+    assert wire.steps == ["load", "prepare-1", "write-1", "write-2"]
     assert finished.details["write_job_id"] == wire.inserts[-1]["jobReference"]["jobId"]
-
-
-def test_a_table_that_stays_busy_leaves_the_attempt_open_and_the_next_worker_counts_on(
-    room_on_the_wire: Room, wire: BigQueryWire, impatient: None
-) -> None:
-    wire.error_results = [None, None, *[CONCURRENT] * 8]
-    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
-    with pytest.raises(Unavailable, match="busy, tried 8 times"):
-        room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
-    room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
-    assert steps_of(wire) == ["load", "prepare-1", *(f"write-{number}" for number in range(1, 10))]
 
 
 @pytest.mark.parametrize("reason", ["duplicate", "rateLimitExceeded"])
 def test_a_table_that_somebody_else_makes_at_the_same_moment_is_looked_at_again(
-    room_on_the_wire: Room, wire: BigQueryWire, impatient: None, reason: str
+    room_on_the_wire: Room, wire: BigQueryWire, reason: str
 ) -> None:
     wire.error_results = [None, {"reason": reason, "message": "Already Exists"}]
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
-    room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
-    assert steps_of(wire) == ["load", "prepare-1", "prepare-2", "write-1"]
-
-
-def test_a_takeover_between_the_load_and_the_transaction_does_only_what_is_left(
-    room_on_the_wire: Room, wire: BigQueryWire
-) -> None:
-    wire.error_results = [None, None, {"reason": "invalid", "message": "the worker died here"}]
-    room_on_the_wire.land("load", "a.csv", b"id\n1\n")
-    with pytest.raises(PermanentFailure, match="died here"):
-        room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
-    died = wire.inserts[-1]["jobReference"]["jobId"]
-    del wire.jobs[died]
-    room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire))
-    assert steps_of(wire) == ["load", "prepare-1", "write-1", "write-1"]
-    assert set(wire.tables) == {"daily"}
+    room_on_the_wire.start("load_file", DAILY, room_on_the_wire.march())
+    assert wire.steps == ["load", "prepare-1", "prepare-2", "write-1"]
 
 
 def test_a_takeover_of_what_is_written_already_is_a_success_whatever_became_of_the_file(
@@ -304,11 +229,11 @@ def test_a_takeover_of_what_is_written_already_is_a_success_whatever_became_of_t
 ) -> None:
     file = room_on_the_wire.land("load", "a.csv", b"id\n1\n")
     append = {**DAILY, "write": "append"}
-    first = room_on_the_wire.start("load_file", append, march(room_on_the_wire))
+    first = room_on_the_wire.start("load_file", append, room_on_the_wire.march())
     room_on_the_wire.put("landing", file.place.name, b"id\n2\n")
-    again = room_on_the_wire.start("load_file", append, march(room_on_the_wire))
+    again = room_on_the_wire.start("load_file", append, room_on_the_wire.march())
     assert again.details["write_job_id"] == first.details["write_job_id"]
-    assert steps_of(wire) == ["load", "prepare-1", "write-1"]
+    assert wire.steps == ["load", "prepare-1", "write-1"]
 
 
 @pytest.mark.parametrize("write", ["replace", "append"])
@@ -318,9 +243,9 @@ def test_a_file_that_changes_while_it_is_loaded_never_reaches_the_table(
     file = room_on_the_wire.land("load", "a.csv", b"id\n1\n")
     wire.on_insert = lambda: room_on_the_wire.put("landing", file.place.name, b"id\n2\n")
     with pytest.raises(PermanentFailure, match=f"and {file.place.generation} was to be loaded"):
-        room_on_the_wire.start("load_file", {**DAILY, "write": write}, march(room_on_the_wire))
-    assert steps_of(wire) == ["load"]
-    assert wire.expiries == list(wire.tables)
+        room_on_the_wire.start("load_file", {**DAILY, "write": write}, room_on_the_wire.march())
+    assert wire.steps == ["load"]
+    assert not wire.tables
 
 
 def test_a_staging_table_that_another_worker_changes_at_the_same_moment_is_no_failure(
@@ -328,4 +253,4 @@ def test_a_staging_table_that_another_worker_changes_at_the_same_moment_is_no_fa
 ) -> None:
     wire.patch_refusal = (412, "conditionNotMet")
     room_on_the_wire.land("load", "a.csv", b"id\n1\n")
-    assert room_on_the_wire.start("load_file", DAILY, march(room_on_the_wire)).details["rows"] == 3
+    assert room_on_the_wire.start("load_file", DAILY, room_on_the_wire.march()).details["rows"] == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime
 
 import pytest
 
@@ -42,12 +43,36 @@ def test_a_missing_object_is_none(room: Room) -> None:
 
 
 def test_a_listing_comes_in_pages(room: Room) -> None:
-    for number in range(3):
+    for number in range(5):
         room.put("landing", f"{room.name}/{number}", b"x")
-    first = room.clients.storage.list("landing", f"{room.name}/")
-    assert [one.name[-1] for one in first.objects] == ["0", "1", "2"]
-    assert first.next_token is None
-    assert first.objects[0].size == 1
+    room.put("landing", f"{room.name}-else", b"x")
+    names: list[str] = []
+    token: str | None = None
+    sizes = []
+    while token is not None or not names:
+        objects, token = room.clients.storage.list_page("landing", f"{room.name}/", token, size=2)
+        names += [one.name.removeprefix(f"{room.name}/") for one in objects]
+        sizes.append(len(objects))
+    assert names == ["0", "1", "2", "3", "4"]
+    assert sizes == [2, 2, 1]
+
+
+def test_a_listing_says_what_a_notification_would_say(room: Room) -> None:
+    place = room.put("landing", f"{room.name}/a", b"four")
+    (found,), token = room.clients.storage.list_page("landing", f"{room.name}/")
+    assert (found.uri, found.generation, found.size, found.metadata) == (place.uri, place.generation, 4, {})
+    assert found.created is not None
+    assert abs((datetime.now(UTC) - found.created).total_seconds()) < 60
+    assert token is None
+
+
+def test_a_listing_begins_where_it_is_asked_to(room: Room) -> None:
+    for number in range(5):
+        room.put("landing", f"{room.name}/{number}", b"x")
+    start = f"{room.name}/2"
+    first, token = room.clients.storage.list_page("landing", f"{room.name}/", start=start, size=2)
+    second, _ = room.clients.storage.list_page("landing", f"{room.name}/", token, start=start, size=2)
+    assert [one.name[-1] for one in (*first, *second)] == ["2", "3", "4"]
 
 
 def test_a_server_that_does_not_answer_is_a_passing_failure_soon() -> None:

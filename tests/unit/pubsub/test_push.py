@@ -104,6 +104,19 @@ def test_what_a_handler_rejects_is_stored_with_its_message(service: Service) -> 
     assert (delivery.message_id, reason) == ("17", "task 7 is in no workflow")
 
 
+def test_what_a_subscription_has_given_up_is_stored_whoever_it_was_for(service: Service) -> None:
+    data = base64.b64encode(json.dumps(sweep_message()).encode()).decode()
+    gave_up = {
+        "CloudPubSubDeadLetterSourceSubscription": "work-push",
+        "CloudPubSubDeadLetterSourceDeliveryCount": "5",
+    }
+
+    assert service.post({"message": {"data": data, "attributes": gave_up}}).status_code == 204
+    assert service.post(base64.b64decode(data), gave_up).status_code == 204
+    assert [reason for _, reason in service.rejected] == ["subscription work-push gave up after 5 deliveries"] * 2
+    assert not service.handled
+
+
 def test_a_body_that_is_too_large_is_stored_cut_and_acked(service: Service) -> None:
     assert service.post(b"x" * (LARGEST_BODY + 100_000)).status_code == 204
 
@@ -186,6 +199,8 @@ header_names = st.sampled_from(
         "Eventtime",
         "X-Goog-Pubsub-Message-Id",
         "X-Goog-Pubsub-Publish-Time",
+        "Cloudpubsubdeadlettersourcesubscription",
+        "Cloudpubsubdeadlettersourcedeliverycount",
         "Traceparent",
         "Authorization",
         "X-Else",

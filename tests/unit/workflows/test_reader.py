@@ -120,6 +120,55 @@ def test_the_digest_tells_every_change_of_meaning(tmp_path: Path, old: str, new:
     assert read(tmp_path, PROFIT).digest != read(tmp_path, PROFIT.replace(old, new)).digest
 
 
+def test_the_digest_of_a_workflow_that_uses_no_later_key_is_what_it_always_was(tmp_path: Path) -> None:
+    assert read(tmp_path, PROFIT).digest == "a9b0fb40e02a3c99569bca892cd0e05bdbe7810876775bdc2eabd2353702dfa2"
+
+
+def test_a_later_key_written_with_its_default_is_no_change_and_with_another_value_is_one(tmp_path: Path) -> None:
+    digest = read(tmp_path, PROFIT).digest
+    for key, default, other in [
+        ("retries", "0", "1"),
+        ("retry_delay", "30", "31"),
+        ("retry_max_delay", "15m", "16m"),
+        ("max_takeovers", "3", "4"),
+        ("timeout", "null", "1h"),
+    ]:
+        written = f"    kind: query\n    {key}: "
+        assert read(tmp_path, PROFIT.replace("    kind: query\n", f"{written}{default}\n")).digest == digest, key
+        assert read(tmp_path, PROFIT.replace("    kind: query\n", f"{written}{other}\n")).digest != digest, key
+    warned = read(tmp_path, f"{PROFIT}deadline: 2h\n").digest
+    assert warned != digest
+    assert read(tmp_path, f"{PROFIT}deadline: 2h\non_missed_deadline: warn\n").digest == warned
+    assert read(tmp_path, f"{PROFIT}deadline: 2h\non_missed_deadline: cancel\n").digest != warned
+
+
+def test_retries_and_limits_become_seconds(tmp_path: Path) -> None:
+    text = """
+        workflow: w
+        deadline: 2h
+        on_missed_deadline: cancel
+        tasks:
+          a: {kind: query, retries: 4, retry_delay: 90s, retry_max_delay: 1h, timeout: 15m, max_takeovers: 1}
+          b: {kind: query}
+        """
+    definition = read(tmp_path, text)
+    assert (definition.deadline_seconds, definition.on_missed_deadline) == (7200, "cancel")
+    assert [
+        (task.retries, task.retry_delay_seconds, task.retry_max_delay_seconds, task.timeout_seconds, task.max_takeovers)
+        for task in definition.tasks
+    ] == [(4, 90, 3600, 900, 1), (0, 30, 900, None, 3)]
+
+
+def test_a_task_without_a_timeout_has_that_of_its_kind(tmp_path: Path) -> None:
+    text = "workflow: w\ntasks: {a: {kind: call}, b: {kind: call, timeout: 1d}}\n"
+    assert [task.timeout_seconds for task in read(tmp_path, text).tasks] == [3600, 86_400]
+
+
+def test_the_kind_says_whether_a_task_awaits_a_completion_message(tmp_path: Path) -> None:
+    text = "workflow: w\ntasks: {a: {kind: call}, b: {kind: call, wait: false}, c: {kind: query}}\n"
+    assert [task.awaits_completion for task in read(tmp_path, text).tasks] == [True, False, False]
+
+
 def test_the_same_mapping_built_in_python_gives_the_same_definition(tmp_path: Path) -> None:
     definition, problems = build_workflow(read_document(PROFIT).data, KINDS, SETTINGS)
     assert problems == []

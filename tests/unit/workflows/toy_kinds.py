@@ -1,4 +1,4 @@
-"""Two small kinds of task, so that these tests know nothing of the real ones."""
+"""Three small kinds of task, so that these tests know nothing of the real ones."""
 
 from __future__ import annotations
 
@@ -34,12 +34,16 @@ class LoadConfig(BaseModel):
 class Load:
     config = LoadConfig
     takes_file = True
+    timeout_seconds = None
 
     def problems(self, config: LoadConfig, scope: Scope) -> Iterator[tuple[str, str]]:
         for reason in template_problems(config.table, scope.names):
             yield "table", reason
         if config.mode == "append" and scope.own_file and scope.own_file.on_new_generation == "rerun":
             yield "mode", "append would load a new generation twice; write on_new_generation: ignore"
+
+    def awaits_completion(self, config: LoadConfig) -> bool:
+        return False
 
 
 class QueryConfig(BaseModel):
@@ -60,10 +64,34 @@ class QueryConfig(BaseModel):
 class Query:
     config = QueryConfig
     takes_file = False
+    timeout_seconds = None
 
     def problems(self, config: QueryConfig, scope: Scope) -> Iterator[tuple[str, str]]:
         if "archive" in config.sql and not scope.file_tasks_above:
             yield "sql", "no task above takes a file"
 
+    def awaits_completion(self, config: QueryConfig) -> bool:
+        return False
 
-KINDS: dict[str, ConfigurableKind] = {"load": Load(), "query": Query()}
+
+class CallConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wait: bool = True
+
+
+class Call:
+    """Hands work to somebody outside, who may take an hour, and waits for their word unless it is told not to."""
+
+    config = CallConfig
+    takes_file = False
+    timeout_seconds = 3600
+
+    def problems(self, config: CallConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+        return iter(())
+
+    def awaits_completion(self, config: CallConfig) -> bool:
+        return config.wait
+
+
+KINDS: dict[str, ConfigurableKind] = {"load": Load(), "query": Query(), "call": Call()}
