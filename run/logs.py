@@ -18,6 +18,8 @@ from typing import Any, Protocol, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
+from run.redaction import redacted
+
 #: What a line may say beside its message.
 FIELDS = ("workflow", "batch", "task", "attempt", "message_id", "message_kind", "status", "duration_ms")
 _TRACE_KEY = "logging.googleapis.com/trace"
@@ -86,10 +88,10 @@ class _CloudFormatter(JsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "severity": record.levelname,
-            "message": logging.Formatter().format(record),
+            "message": redacted(logging.Formatter().format(record)),
             "time": _time(record).isoformat(),
             "logger": record.name,
-            **_fields(record),
+            **redacted(_fields(record)),
         }
         trace = getattr(record, "trace", None)
         if trace is not None:
@@ -102,4 +104,4 @@ class _TextFormatter(logging.Formatter):
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         moment = _time(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
         first, *rest = super().format(record).split("\n")
-        return "\n".join([f"{moment} {record.levelname:<7} {first}{fields}", *rest])
+        return str(redacted("\n".join([f"{moment} {record.levelname:<7} {first}{fields}", *rest])))

@@ -7,16 +7,15 @@ An empty variable counts as unset.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from run.errors import InvalidSettings
+from run.setting_values import MOST_PORT, address, bucket_name, postgres_url, topic_name, with_scheme, without_scheme
 
-_MOST_PORT = 65535
 #: More connections than these Cloud SQL does not take from one instance of Cloud Run.
 #: https://cloud.google.com/sql/docs/postgres/connect-run
 _MOST_CONNECTIONS = 100
@@ -25,7 +24,7 @@ _OTHER_CONNECTIONS = 2
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v1/certs"
 
 
-Port = Annotated[int, Field(ge=1, le=_MOST_PORT)]
+Port = Annotated[int, Field(ge=1, le=MOST_PORT)]
 Threads = Annotated[int, Field(ge=1, le=_MOST_CONNECTIONS - _OTHER_CONNECTIONS)]
 DEFAULT_PORT = 8080
 DEFAULT_THREADS = 8
@@ -49,53 +48,6 @@ class LogLevel(StrEnum):
     CRITICAL = "CRITICAL"
 
 
-#: How SQLAlchemy reads an address; a user or a password with one of its signs is written with %.
-_POSTGRES = re.compile(
-    r"postgresql(\+psycopg2)?://([^:/@]*(:[^@]*)?@)?(\[[^\[\]/?@]+\]|[^\[\]:/?@,]*)(:(?P<port>[^/?@]*))?(/[^?]*)?(\?.*)?"
-)
-
-
-def _postgres_url(value: str) -> str:
-    value = re.sub(r"^postgres://", "postgresql://", value)
-    if not re.match(r"postgresql(\+psycopg2)?://", value):
-        raise ValueError("must be an address like postgresql://user:password@host:5432/database")
-    found = _POSTGRES.fullmatch(value)
-    if found is None:
-        raise ValueError("must be an address like postgresql://user:password@host:5432/database, with %40 for @ inside")
-    if found["port"] is not None and not (found["port"].isdecimal() and 0 < int(found["port"]) <= _MOST_PORT):
-        raise ValueError("the port must be a number from 1 to 65535, as in postgresql://user@host:5432/database")
-    return value
-
-
-def _topic(value: str) -> str:
-    if not re.fullmatch(r"(projects/[^/\s]+/topics/)?[A-Za-z][A-Za-z0-9._~+%-]{2,254}", value):
-        raise ValueError("must be a topic's name, or projects/PROJECT/topics/NAME")
-    return value
-
-
-def _bucket(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", value):
-        raise ValueError("must be the bare name of a bucket, without gs:// or slashes")
-    return value
-
-
-def _address(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
-        raise ValueError("must be an address like http://127.0.0.1:8080")
-    return value
-
-
-def _with_scheme(value: str) -> str:
-    return _address(value if "://" in value else f"http://{value}").rstrip("/")
-
-
-def _without_scheme(value: str) -> str:
-    host = value.partition("://")[2] or value
-    if not re.fullmatch(r"[^/\s]+:\d{1,5}/?", host):
-        raise ValueError("must be HOST:PORT")
-    return host.rstrip("/")
-
-
 class Settings(BaseModel):
     """Everything that differs from one deployment to another.
 
@@ -104,7 +56,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore", hide_input_in_errors=True)
 
-    database_url: Annotated[str, AfterValidator(_postgres_url)] = Field(
+    database_url: Annotated[str, AfterValidator(postgres_url)] = Field(
         validation_alias="DATABASE_URL",
         repr=False,
         description="The Postgres database, as `postgresql://user:password@host:5432/database`.",
@@ -114,15 +66,15 @@ class Settings(BaseModel):
         pattern=r"^[a-z0-9][a-z0-9.:-]{1,61}[a-z0-9]$",
         description="The Google Cloud project of the topic, the buckets and the BigQuery jobs.",
     )
-    topic: Annotated[str, AfterValidator(_topic)] = Field(
+    topic: Annotated[str, AfterValidator(topic_name)] = Field(
         default="cloud-accelerator",
         validation_alias="PUBSUB_TOPIC",
         description="The topic of our own messages: a name in the project, or `projects/PROJECT/topics/NAME`.",
     )
-    landing_bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+    landing_bucket: Annotated[str, AfterValidator(bucket_name)] = Field(
         validation_alias="LANDING_BUCKET", description="The bucket where files arrive."
     )
-    archive_bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+    archive_bucket: Annotated[str, AfterValidator(bucket_name)] = Field(
         default_factory=lambda so_far: str(so_far.get("landing_bucket", "")),
         validation_alias="ARCHIVE_BUCKET",
         description="The bucket where files are archived; the landing bucket unless it is set.",
@@ -145,7 +97,7 @@ class Settings(BaseModel):
         description="The e-mail of the service account that the push subscription uses. "
         "Needed by `verify` and `cloud_run`.",
     )
-    oidc_certs_url: Annotated[str, AfterValidator(_address)] = Field(
+    oidc_certs_url: Annotated[str, AfterValidator(address)] = Field(
         default=GOOGLE_CERTS_URL,
         validation_alias="OIDC_CERTS_URL",
         description="Where the certificates that sign the tokens of push requests are published.",
@@ -157,16 +109,47 @@ class Settings(BaseModel):
         description="Where BigQuery's datasets are and its jobs run, such as `EU` or `europe-west1`; without it a job "
         "is not found again outside `US` and `EU`. Required unless `BIGQUERY_EMULATOR_HOST` is set.",
     )
-    pubsub_emulator_host: Annotated[str, AfterValidator(_without_scheme)] | None = Field(
+    pubsub_emulator_host: Annotated[str, AfterValidator(without_scheme)] | None = Field(
         default=None, validation_alias="PUBSUB_EMULATOR_HOST", description="HOST:PORT of a Pub/Sub emulator."
     )
-    storage_emulator_host: Annotated[str, AfterValidator(_with_scheme)] | None = Field(
+    storage_emulator_host: Annotated[str, AfterValidator(with_scheme)] | None = Field(
         default=None, validation_alias="STORAGE_EMULATOR_HOST", description="The address of a local GCS server."
     )
-    bigquery_emulator_host: Annotated[str, AfterValidator(_with_scheme)] | None = Field(
+    bigquery_emulator_host: Annotated[str, AfterValidator(with_scheme)] | None = Field(
         default=None, validation_alias="BIGQUERY_EMULATOR_HOST", description="The address of a local BigQuery server."
     )
-    loopback_url: Annotated[str, AfterValidator(_address)] | None = Field(
+    dataform_url: Annotated[str, AfterValidator(address)] = Field(
+        default="https://dataform.googleapis.com",
+        validation_alias="DATAFORM_URL",
+        description="The address of Dataform's API; one with http:// is met without Google's credentials.",
+    )
+    cloud_run_url: Annotated[str, AfterValidator(address)] = Field(
+        default="https://run.googleapis.com",
+        validation_alias="CLOUD_RUN_URL",
+        description="The address of Cloud Run's API; one with http:// is met without Google's credentials.",
+    )
+    secret_manager_url: Annotated[str, AfterValidator(address)] = Field(
+        default="https://secretmanager.googleapis.com",
+        validation_alias="SECRETMANAGER_URL",
+        description="The address of Secret Manager's API; one with http:// is met without Google's credentials.",
+    )
+    power_bi_url: Annotated[str, AfterValidator(address)] = Field(
+        default="https://api.powerbi.com",
+        validation_alias="POWER_BI_URL",
+        description="The address of Power BI's API.",
+    )
+    microsoft_login_url: Annotated[str, AfterValidator(address)] = Field(
+        default="https://login.microsoftonline.com",
+        validation_alias="MICROSOFT_LOGIN_URL",
+        description="The address of Microsoft's token service.",
+    )
+    secrets: Mapping[str, SecretStr] = Field(
+        default_factory=dict,
+        validation_alias="SECRET_*",
+        description="The value of the secret that workflows name `{secret: NAME}`; those that the environment does not "
+        "have are read from Secret Manager.",
+    )
+    loopback_url: Annotated[str, AfterValidator(address)] | None = Field(
         default=None,
         validation_alias="LOOPBACK_URL",
         description="Deliver our own messages as push requests to this address instead of publishing them. "
@@ -280,14 +263,17 @@ def read_database_url(environ: Mapping[str, str] | None = None) -> str:
     if value is None:
         raise InvalidSettings(_text(["DATABASE_URL: missing"]))
     try:
-        return _postgres_url(value)
+        return postgres_url(value)
     except ValueError as error:
         raise InvalidSettings(_text([f"DATABASE_URL: {error}"])) from None
 
 
-def _given(environ: Mapping[str, str]) -> dict[str, str]:
+def _given(environ: Mapping[str, str]) -> dict[str, Any]:
     names = (str(field.validation_alias) for field in Settings.model_fields.values())
-    return {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
+    given: dict[str, Any] = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
+    # Nothing is taken off a secret: a space at its end may belong to it.
+    secrets = {name.removeprefix("SECRET_"): value for name, value in environ.items() if name.startswith("SECRET_")}
+    return {**given, "SECRET_*": {name: value for name, value in secrets.items() if name and value}}
 
 
 def _problems_of_location(given: Mapping[str, str]) -> Iterator[str]:

@@ -148,9 +148,10 @@ class EngineRoom:
     told_outside: ToldOutside = field(default_factory=ToldOutside)
     told_external: ToldExternal = field(default_factory=ToldExternal)
     publisher: ListPublisher = field(default_factory=ListPublisher)
+    more_kinds: Sequence[Kind[Any]] = ()
 
     def __post_init__(self) -> None:
-        told: list[Kind[Any]] = [self.told, self.told_file, self.told_outside, self.told_external]
+        told: list[Kind[Any]] = [self.told, self.told_file, self.told_outside, self.told_external, *self.more_kinds]
         names = {"landing_bucket": "landing"}
         self.life = TaskLife(self.database, {kind.name: kind for kind in told}, self.publisher, names)
         self.moves = Moves(self.database, self.life)
@@ -295,5 +296,5 @@ def _task(name: str, needs: Sequence[str], details: Mapping[str, Any]) -> NewTas
         timeout_seconds=details.get("timeout_seconds"),
         awaits_completion=details.get("kind") == "told_external",
         file=details.get("file"),
-        config={},
+        config=details.get("config", {}),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -83,6 +84,8 @@ def _revision(url: str) -> str | None:
 
 def _shown(value: Any) -> Any:
     """The value without passwords: what stands before an @, and queries that name one."""
+    if isinstance(value, Mapping):
+        return dict.fromkeys(value, _HIDDEN)
     if not isinstance(value, str) or "://" not in value:
         return value
     without = re.sub(r"(?<=://)([^:@/?#]*):.*@", rf"\1:{_HIDDEN}@", value)

@@ -1,4 +1,4 @@
-"""The only importers of Google's APIs, and the one object that hands them out."""
+"""The only importers of Google's and Microsoft's APIs, and the one object that hands them out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from run.clients.bigquery import BigQuery
+    from run.clients.secrets import Secrets
     from run.clients.storage import Storage
     from run.settings import Settings
 
@@ -22,6 +23,7 @@ class Clients:
         self._lock = Lock()
         self._bigquery: BigQuery | None = None
         self._storage: Storage | None = None
+        self._secrets: Secrets | None = None
 
     @property
     def bigquery(self) -> BigQuery:
@@ -43,3 +45,14 @@ class Clients:
             if self._storage is None:
                 self._storage = Storage(self._settings.project, self._settings.storage_emulator_host)
             return self._storage
+
+    @property
+    def secrets(self) -> Secrets:
+        """Raises PermanentFailure when there are no credentials."""
+        from run.clients.secrets import Secrets  # noqa: PLC0415  # See the class.
+
+        with self._lock:
+            if self._secrets is None:
+                settings = self._settings
+                self._secrets = Secrets(settings.project, settings.secrets, settings.secret_manager_url)
+            return self._secrets

@@ -18,6 +18,7 @@ from run.engine.retry_policy import Terms, retry_after
 from run.engine.stored_values import storable
 from run.errors import PassingFailure, TaskFailure
 from run.kinds.kind import Finished, Kind, Moved
+from run.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Outcome:
 
 def success(finished: Finished) -> Outcome:
     """The outcome of work that the other side has confirmed."""
-    return Outcome(Status.SUCCESS, details=storable(finished.details), moved=finished.moved)
+    return Outcome(Status.SUCCESS, details=redacted(storable(finished.details)), moved=finished.moved)
 
 
 def failure(error: Exception, kind: Kind[Any]) -> Outcome:
@@ -66,8 +67,9 @@ def failed(
     text: str, details: Mapping[str, Any] | None = None, *, passing: bool = False, ending: bool = False
 ) -> Outcome:
     """An outcome that is an error."""
+    text = redacted(text)
     cut = text if len(text) <= LONGEST_ERROR else f"... {text[-LONGEST_ERROR:]}"
-    told = storable(dict(details or {}))
+    told = redacted(storable(dict(details or {})))
     return Outcome(Status.ERROR, storable(cut) or "no message", told, passing=passing, ending=ending)
 
 

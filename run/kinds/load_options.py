@@ -71,7 +71,7 @@ class CsvOptions(KindConfig):
 
 
 class LoadFileConfig(KindConfig):
-    """The keys of a `load_file` task; docs/kinds.md explains them."""
+    """The keys of a `load_file` task; docs/kinds/load_file.md explains them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

@@ -1,0 +1,152 @@
+"""A secret is named in a workflow, read where it is kept, and shown nowhere."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from database.sessions import Database
+from run.clients import Clients
+from run.clients.secrets import Secrets
+from run.errors import PermanentFailure, Unavailable
+from run.kinds.kind import Finished, Kind, KindConfig, Work
+from run.kinds.secret_name import Secret, SecretName
+from run.logs import configure_logging
+from run.settings import Settings
+from tests.engine_room import EngineRoom
+from tests.servers.secret_manager import SecretManager
+from tests.servers.wire import Answered
+
+VALUE = "s3cret-value-of-the-test"
+
+
+@pytest.fixture
+def manager() -> Iterator[SecretManager]:
+    with SecretManager() as server:
+        yield server
+
+
+@pytest.fixture
+def secrets(manager: SecretManager) -> Secrets:
+    return Secrets("local", {"FROM_ENVIRONMENT": SecretStr("here")}, manager.url)
+
+
+def test_the_environment_is_asked_first_and_nobody_else(secrets: Secrets, manager: SecretManager) -> None:
+    assert secrets.value("FROM_ENVIRONMENT") == "here"
+    assert manager.asked == []
+
+
+def test_secret_manager_is_asked_once(secrets: Secrets, manager: SecretManager) -> None:
+    manager.secrets["password"] = VALUE.encode()
+    assert [secrets.value("password") for _ in range(3)] == [VALUE] * 3
+    assert [str(asked) for asked in manager.asked] == ["GET /v1/projects/local/secrets/password/versions/latest:access"]
+
+
+def test_a_secret_that_is_not_there_is_named_with_both_places(secrets: Secrets) -> None:
+    with pytest.raises(PermanentFailure, match="neither SECRET_nobody in the environment nor an enabled version"):
+        secrets.value("nobody")
+
+
+def test_a_secret_that_is_not_for_us_names_the_role(secrets: Secrets, manager: SecretManager) -> None:
+    manager.forbidden.add("theirs")
+    with pytest.raises(PermanentFailure, match=r"roles/secretmanager\.secretAccessor"):
+        secrets.value("theirs")
+
+
+def test_a_secret_that_is_no_text_is_refused_without_showing_it(secrets: Secrets, manager: SecretManager) -> None:
+    manager.secrets["picture"] = b"\xff\xfe-bytes"
+    with pytest.raises(PermanentFailure, match="is no text") as caught:
+        secrets.value("picture")
+    assert "bytes" not in str(caught.value)
+
+
+def test_secret_manager_that_is_busy_is_asked_again_later(secrets: Secrets, manager: SecretManager) -> None:
+    manager.secrets["password"] = VALUE.encode()
+    manager.fails["access"] = [Answered(429)]
+    with pytest.raises(Unavailable):
+        secrets.value("password")
+    assert secrets.value("password") == VALUE
+
+
+def test_a_secret_that_is_written_instead_of_named_is_refused_without_showing_it() -> None:
+    key: TypeAdapter[SecretName] = TypeAdapter(Secret)
+    assert key.validate_python({"secret": "password"}).secret == "password"
+    with pytest.raises(ValidationError) as caught:
+        key.validate_python(VALUE)
+    [problem] = caught.value.errors()
+    assert "name the secret as {secret: NAME}" in problem["msg"]
+    assert VALUE not in problem["msg"]
+
+
+class LeakyConfig(KindConfig):
+    """A kind that is told a secret."""
+
+    password: Secret
+    fails: bool = False
+
+
+class Leaky(Kind[LeakyConfig]):
+    """Tells everybody its secret."""
+
+    name = "leaky"
+    config = LeakyConfig
+
+    def start(self, config: LeakyConfig, work: Work) -> Finished:
+        value = self.clients.secrets.value(config.password.secret)
+        logging.getLogger("leaky").warning("my secret is %s", value)
+        if config.fails:
+            raise PermanentFailure(f"{value} was refused", {"sent": [value], value: 1})
+        return Finished({"answer": {"password": value}})
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    stream = io.StringIO()
+    configure_logging(SETTINGS, stream)
+    yield stream
+    root.handlers, root.level = before, level
+
+
+SETTINGS = Settings.model_validate(
+    {
+        "DATABASE_URL": "postgresql://nobody@localhost/none",
+        "GOOGLE_CLOUD_PROJECT": "local",
+        "LANDING_BUCKET": "landing",
+        "SECRET_*": {"PASSWORD": VALUE},
+    }
+)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_secret_is_in_no_log_line_and_in_no_row(database: Database, log: io.StringIO, fails: bool) -> None:
+    room = EngineRoom(database, more_kinds=[Leaky(Clients(SETTINGS))])
+    details = {"kind": "leaky", "config": {"password": {"secret": "PASSWORD"}, "fails": fails}}
+    room.apply({"leak": []}, details={"leak": details})
+    room.start()
+    room.deliver_all()
+    assert room.statuses()["leak"] == ("ERROR" if fails else "SUCCESS")
+    assert "my secret is [hidden]" in log.getvalue()
+    assert VALUE not in log.getvalue()
+    kept = str(room.rows("SELECT to_jsonb(l), to_jsonb(b) FROM task_log l, batch_task b"))
+    assert "[hidden]" in kept
+    assert VALUE not in kept
+
+
+def test_the_settings_show_the_names_of_secrets_and_not_their_values() -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://nobody@localhost/none",
+        "GOOGLE_CLOUD_PROJECT": "local",
+        "LANDING_BUCKET": "landing",
+        "BIGQUERY_LOCATION": "EU",
+        "SECRET_PASSWORD": VALUE,
+        "SECRET_EMPTY": "",
+    }
+    settings = Settings.from_environment(environ, serves=False)
+    assert list(settings.secrets) == ["PASSWORD"]
+    assert VALUE not in repr(settings)
