@@ -37,6 +37,7 @@ GOALS = {
     "chain_rate": Goal("a chain of 100", "tasks/s", Better.MORE),
     "fan_rate": Goal("1, then 200, then 1", "tasks/s", Better.MORE),
     "batches_rate": Goal("50 batches of ten tasks at once", "tasks/s", Better.MORE, goal=700, stretch=1300),
+    "instances": Goal("instances of the service that work on them"),
     "pgbench_rate": Goal("pgbench's bare hop, 8 clients", "hops/s", Better.MORE),
     "batches_to_pgbench": Goal("50 batches of ten tasks, as a part of the bare hop", "", Better.MORE, stretch=0.2),
     "cpu": Goal("processor time of a task, the service and Postgres", "ms", goal=2.5),

@@ -1,4 +1,4 @@
-"""What the benchmarks run in: a durable Postgres, and for each of them a database and a service of its own."""
+"""What the benchmarks run in: a durable Postgres, and for each of them a database and instances of the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from itertools import count
@@ -63,10 +63,10 @@ class Stuck(AcceleratorError):
 
 @dataclass
 class Room:
-    """A service on a database of its own, and what is done with it."""
+    """Instances of the service on a database of their own, and what is done with them."""
 
     postgres: Postgres
-    service: Service
+    services: Sequence[Service]
     url: str
     database: Database
 
@@ -89,10 +89,12 @@ class Room:
         return began
 
     def push(self, message: Mapping[str, Any]) -> None:
-        """Push a message as Pub/Sub does."""
+        """Push a message as Pub/Sub does, to one instance after the other."""
+        number = next(_ids)
         data = base64.b64encode(json.dumps(message).encode()).decode()
-        body = json.dumps({"message": {"data": data, "messageId": f"bench-{next(_ids)}"}, "subscription": "bench"})
-        address = urlsplit(self.service.url)
+        body = json.dumps({"message": {"data": data, "messageId": f"bench-{number}"}, "subscription": "bench"})
+        service = self.services[number % len(self.services)]
+        address = urlsplit(service.url)
         connection = HTTPConnection(str(address.hostname), address.port, timeout=600)
         try:
             connection.request("POST", "/", body, {"Content-Type": "application/json"})
@@ -100,7 +102,7 @@ class Room:
         finally:
             connection.close()
         if status != 204:
-            raise Stuck(f"a message was answered with {status}; see {self.service.log}")
+            raise Stuck(f"a message was answered with {status}; see {service.log}")
 
     def run(self, workflow: str, batch_ids: Sequence[str], *, seconds: float = 300) -> float:
         """Run these batches; seconds from just before the first message to the end of the last batch."""
@@ -113,12 +115,16 @@ class Room:
         while True:
             [(still_open, unsuccessful, ended)] = self.rows(BATCHES, workflow=workflow, batch_ids=list(batch_ids))
             if unsuccessful:
-                raise Stuck(f"{unsuccessful} batches have not succeeded; see {self.service.log}")
+                raise Stuck(f"{unsuccessful} batches have not succeeded; see {self._logs}")
             if not still_open:
                 return float(ended)
             if time.monotonic() > deadline:
-                raise Stuck(f"{still_open} batches are still open after {seconds:.0f} s; see {self.service.log}")
+                raise Stuck(f"{still_open} batches are still open after {seconds:.0f} s; see {self._logs}")
             time.sleep(LOOK_SECONDS)
+
+    @property
+    def _logs(self) -> str:
+        return " and ".join(str(service.log) for service in self.services)
 
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """Rows of the database."""
@@ -139,20 +145,29 @@ def open_house(folder: Path) -> Iterator[Postgres]:
 
 
 @contextmanager
-def open_room(postgres: Postgres, *, threads: int = THREADS) -> Iterator[Room]:
-    """A fresh database with a service on it, as `python -m run serve` starts it; both are gone afterwards."""
+def open_room(postgres: Postgres, *, threads: int = THREADS, instances: int = 1) -> Iterator[Room]:
+    """A fresh database with so many instances of the service on it, as Cloud Run starts them; all is gone afterwards.
+
+    Each delivers the messages that it publishes to itself.
+    """
     name = f"bench_{next(_ids)}"
     url = postgres.create_database(name, template=TEMPLATE)
-    port = ReservedPort()
-    environment = {**_environment(url), "LOOPBACK_URL": f"http://127.0.0.1:{port.number}"}
-    service = Service(postgres.folder / "logs", environment, port=port, application=APPLICATION, threads=threads)
+    services = [_service(postgres.folder / "logs" / str(number), url, threads) for number in range(instances)]
     database = Database(url, pool_size=2)
     try:
-        with service:
-            yield Room(postgres, service, url, database)
+        with ExitStack() as started:
+            for service in services:
+                started.enter_context(service)
+            yield Room(postgres, services, url, database)
     finally:
         database.close()
         postgres.drop_database(name)
+
+
+def _service(logs: Path, url: str, threads: int) -> Service:
+    port = ReservedPort()
+    environment = {**_environment(url), "LOOPBACK_URL": f"http://127.0.0.1:{port.number}"}
+    return Service(logs, environment, port=port, application=APPLICATION, threads=threads)
 
 
 def _environment(url: str) -> dict[str, str]:

@@ -73,7 +73,7 @@ def logged_statements(room: Room) -> Iterator[Logged]:
     [(database,)] = room.rows("SELECT current_database()")
     room.change(f"ALTER DATABASE {database} SET log_min_duration_statement = 0")
     # Settings of a database count from the next connection on.
-    room.service.restart()
+    room.services[0].restart()
     logged = Logged()
     log = room.postgres.folder / "logs" / "postgres.log"
     begin = log.stat().st_size

@@ -26,7 +26,7 @@ class Usage:
         """Read all of it."""
         busy = psutil.cpu_times()
         everybody = sum(busy) - busy.idle - getattr(busy, "iowait", 0) - getattr(busy, "guest", 0)
-        return cls(_tree(service_of(room)), _tree(postgres_of(room)), everybody, time.monotonic())
+        return cls(sum(map(_tree, services_of(room))), _tree(postgres_of(room)), everybody, time.monotonic())
 
     def since(self, before: Usage) -> Usage:
         """What was used between `before` and this."""
@@ -43,10 +43,10 @@ class Usage:
         return max(0.0, self.machine - self.service - self.postgres) / (self.at * (psutil.cpu_count() or 1))
 
 
-def service_of(room: Room) -> psutil.Process:
-    """The first process of the room's service: gunicorn's, whose child is the worker."""
-    bind = f"--bind={room.service.url.removeprefix('http://')}"
-    return next(child for child in psutil.Process().children() if bind in child.cmdline())
+def services_of(room: Room) -> list[psutil.Process]:
+    """The first process of each instance of the service: gunicorn's, whose child is the worker."""
+    binds = {f"--bind={service.url.removeprefix('http://')}" for service in room.services}
+    return [child for child in psutil.Process().children() if binds & set(child.cmdline())]
 
 
 def postgres_of(room: Room) -> psutil.Process:
@@ -56,7 +56,8 @@ def postgres_of(room: Room) -> psutil.Process:
 
 def peak_memory(room: Room) -> int:
     """The most memory that the service's worker has had, in bytes."""
-    [worker] = service_of(room).children()
+    [service] = services_of(room)
+    [worker] = service.children()
     [line] = [line for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines() if "VmHWM" in line]
     return int(line.split()[1]) * 1024
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
 from database.keys import TaskKey
-from database.prepared import Prepared
+from database.prepared import Prepared, one_or_none
 from database.statuses import CLAIM, FAIL, GO_ON, RESET_AFTER_ATTEMPT, RETRY, SUCCEED, Status, any_of
 
 #: How long somebody outside may take when neither the task nor its kind says so, in seconds.
@@ -157,7 +157,7 @@ def claim(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Cla
     None when it is not NEW any more, or when it was waited for while its batch moved to another version: then the next
     claim reads that one.
     """
-    row = _CLAIM.execute(tx, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
+    row = one_or_none(_CLAIM.execute(tx, {**key.columns, "token": token, "kinds": list(kinds)}))
     if row is None:
         return None
     if row.takes_file:
@@ -167,7 +167,7 @@ def claim(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Cla
 
 def take_over(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:
     """Go on with the open attempt of a worker that died or gave it back; None when there is no such attempt."""
-    row = _TAKE_OVER.execute(tx, {**key.columns, "token": token, "kinds": list(kinds)}).one_or_none()
+    row = one_or_none(_TAKE_OVER.execute(tx, {**key.columns, "token": token, "kinds": list(kinds)}))
     return None if row is None else claimed_of(row, key, token)
 
 
@@ -177,7 +177,7 @@ def pick_up(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> C
     return None if row is None else claimed_of(row, key, token)
 
 
-def claimed_of(row: Row[Any], key: TaskKey, token: str) -> Claimed:
+def claimed_of(row: Any, key: TaskKey, token: str) -> Claimed:
     """An attempt from the row of a statement that ends in CLAIMED_NAMES."""
     columns = row._asdict()
     for name in ("workflow_id", "batch_id", "task_id", "takes_file"):
@@ -279,7 +279,7 @@ def finish(tx: Connection, key: TaskKey, token: str, ended: Ended) -> Status | N
     Returns the task's status from now on: WAITING when it is to have another attempt. None, and nothing has changed,
     when the attempt is not this token's any more.
     """
-    return _status(_FINISH.execute(tx, {**key.columns, **vars(ended), "token": token}).one_or_none())
+    return _status(one_or_none(_FINISH.execute(tx, {**key.columns, **vars(ended), "token": token})))
 
 
 def finish_awaiting(tx: Connection, key: TaskKey, attempt: int, ended: Ended) -> Status | None:
@@ -287,5 +287,5 @@ def finish_awaiting(tx: Connection, key: TaskKey, attempt: int, ended: Ended) ->
     return _status(tx.execute(_FINISH_AWAITING, {**key.columns, **vars(ended), "attempt": attempt}).one_or_none())
 
 
-def _status(row: Row[Any] | None) -> Status | None:
+def _status(row: Any) -> Status | None:
     return None if row is None else Status(row.status)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
 from database.keys import BatchKey, TaskKey
-from database.prepared import Prepared
+from database.prepared import Prepared, one_or_none
 from database.statistics import analyze_if_outgrown
 from database.statuses import BatchStatus, Status
 from database.transitions import FIRST_REPUBLISH_SECONDS
@@ -153,7 +153,7 @@ _OVERDUE_CHILDREN = Prepared(
 
 def overdue_children(tx: Connection, key: TaskKey) -> list[int]:
     """Children of this task that nobody has claimed for some seconds: their message may never have been sent."""
-    return list(_OVERDUE_CHILDREN.execute(tx, key.columns).scalars())
+    return [row.task_id for row in _OVERDUE_CHILDREN.execute(tx, key.columns)]
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ _TASK_STATE = Prepared(
 
 def task_state(tx: Connection, key: TaskKey) -> TaskState | None:
     """Where this task of this batch stands; None when there is no such batch task."""
-    row = _TASK_STATE.execute(tx, key.columns).one_or_none()
+    row = one_or_none(_TASK_STATE.execute(tx, key.columns))
     if row is None:
         return None
     return TaskState(

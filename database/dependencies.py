@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from database.keys import BatchKey, TaskKey
 from database.prepared import Prepared
@@ -110,12 +110,12 @@ _LOCK_BATCH_TASKS = text(f"""
 
 def lock_tasks(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> list[Locked]:
     """Lock these tasks of the batch, whatever their status, in ascending position."""
-    return _locked(_LOCK_TASKS.execute(tx, {**batch.columns, "task_ids": list(task_ids)}).all())
+    return _locked(_LOCK_TASKS.execute(tx, {**batch.columns, "task_ids": list(task_ids)}))
 
 
 def lock_children(tx: Connection, key: TaskKey) -> list[Locked]:
     """Lock the children of a task, whatever their status, in ascending position."""
-    return _locked(_LOCK_CHILDREN.execute(tx, key.columns).all())
+    return _locked(_LOCK_CHILDREN.execute(tx, key.columns))
 
 
 def lock_descendants(tx: Connection, key: TaskKey) -> list[Locked]:
@@ -125,19 +125,19 @@ def lock_descendants(tx: Connection, key: TaskKey) -> list[Locked]:
 
 def lock_with_descendants(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> list[Locked]:
     """Lock these tasks and everything below them, whatever their status, in ascending position."""
-    return _locked(_LOCK_DESCENDANTS.execute(tx, {**batch.columns, "task_ids": list(task_ids)}).all())
+    return _locked(_LOCK_DESCENDANTS.execute(tx, {**batch.columns, "task_ids": list(task_ids)}))
 
 
 def lock_batch_tasks(tx: Connection, batch: BatchKey) -> list[Locked]:
     """Lock every task of the batch's version, whatever their status, in ascending position."""
-    return _locked(tx.execute(_LOCK_BATCH_TASKS, batch.columns).all())
+    return _locked(tx.execute(_LOCK_BATCH_TASKS, batch.columns))
 
 
-def _locked(rows: Iterable[Row[Any]]) -> list[Locked]:
+def _locked(rows: Iterable[Any]) -> list[Locked]:
     return [
         Locked(
             **{
-                **row._mapping,  # noqa: SLF001 - the public way to read a row as a mapping
+                **row._asdict(),
                 "status": Status(row.status),
                 "skip_cause": None if row.skip_cause is None else SkipCause(row.skip_cause),
             }
@@ -215,7 +215,7 @@ def watch_open_parent(tx: Connection, batch: BatchKey, version_id: int, task_ids
     count the parents of a task that remembers an open one. Of several, the last is taken, as it will likely end last.
     """
     given = {**batch.columns, "version_id": version_id, "task_ids": list(task_ids)}
-    return set(_WATCH_OPEN_PARENT.execute(tx, given).scalars())
+    return {row.task_id for row in _WATCH_OPEN_PARENT.execute(tx, given)}
 
 
 _CHILDREN_OF = Prepared(

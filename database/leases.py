@@ -20,6 +20,7 @@ _RENEW = Prepared(
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
        AND bt.status IN {any_of(GO_ON.sources)} AND bt.token = :token
        AND COALESCE(clock_timestamp() < {STARTED_AT} + :timeout_seconds * interval '1 second', true)
+    RETURNING bt.task_id
 """,
 )
 
@@ -28,4 +29,4 @@ def renew_lease(tx: Connection, key: TaskKey, token: str, lease_seconds: int, ti
     """Whether the attempt is still this token's, and may go on; its lease then runs from now."""
     tx.execute(_WAIT_BRIEFLY)
     given = {"token": token, "lease_seconds": lease_seconds, "timeout_seconds": timeout_seconds}
-    return bool(_RENEW.execute(tx, {**key.columns, **given}).rowcount)
+    return bool(_RENEW.execute(tx, {**key.columns, **given}))

@@ -1,7 +1,8 @@
 """Statements of the hot path: parsed and planned once for each connection, not once for each task.
 
 More than half of what a task costs in Postgres is planning. psycopg2 has no prepared statements of its own, so they are
-SQL's: `PREPARE` when a connection first needs one, `EXECUTE` from then on.
+SQL's: `PREPARE` when a connection first needs one, `EXECUTE` from then on. They go to psycopg2's cursor themselves,
+because SQLAlchemy needs several times as long to carry a statement there and its rows back as psycopg2 does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult
+import psycopg2
+from psycopg2.extras import NamedTupleCursor
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 #: The Postgres type of each parameter that a prepared statement may have, by its name.
 TYPES = {
@@ -52,15 +56,46 @@ class Prepared:
         self._prepare = f"PREPARE {name} ({types}) AS {numbered}"
         self._execute = f"EXECUTE {name} ({', '.join(['%s'] * len(self._parameters))})"
 
-    def execute(self, tx: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
-        """Run the statement; values that it has no parameter for are left out."""
+    def execute(self, tx: Connection, values: Mapping[str, Any]) -> list[Any]:
+        """Run the statement and return its rows as named tuples; values that it has no parameter for are left out."""
         # A connection keeps what it has prepared, whatever becomes of the transaction.
         known: set[str] = tx.info.setdefault(_KNOWN, set())
         if self.name not in known:
             tx.exec_driver_sql(self._prepare)
             known.add(self.name)
-        given = tuple(_adapted(values[parameter]) for parameter in self._parameters)
-        return tx.exec_driver_sql(self._execute, given)
+        return _rows(tx, self._execute, tuple(_adapted(values[parameter]) for parameter in self._parameters))
+
+
+def one_or_none(rows: Sequence[Any]) -> Any:
+    """The only row, or None where there is none."""
+    return rows[0] if rows else None
+
+
+def _rows(tx: Connection, statement: str, given: tuple[Any, ...]) -> list[Any]:
+    driver: Any = tx.connection
+    with driver.cursor(cursor_factory=NamedTupleCursor) as cursor:
+        # Whoever listens to SQLAlchemy's statements hears of these too.
+        for hear in tx.dispatch.before_cursor_execute:
+            hear(tx, cursor, statement, given, None, False)
+        try:
+            cursor.execute(statement, given)
+            rows = cursor.fetchall() if cursor.description else []
+        except psycopg2.Error as error:
+            raise _as_sqlalchemy(tx, cursor, statement, error) from error
+        for hear in tx.dispatch.after_cursor_execute:
+            hear(tx, cursor, statement, given, None, False)
+    return rows
+
+
+def _as_sqlalchemy(tx: Connection, cursor: NamedTupleCursor, statement: str, error: psycopg2.Error) -> BaseException:
+    """The error as SQLAlchemy would have raised it; a lost connection goes back to no pool."""
+    dialect: Any = tx.dialect
+    is_lost = dialect.is_disconnect(error, tx.connection.dbapi_connection, cursor)
+    if is_lost:
+        tx.invalidate(error)
+    return DBAPIError.instance(
+        statement, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect
+    )
 
 
 def _adapted(value: Any) -> Any:

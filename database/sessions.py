@@ -43,6 +43,7 @@ SESSION_SETTINGS = {
     "default_transaction_isolation": "read\\ committed",
     # No statement may read a whole table that grows; a plan that was made while the table was small would do so.
     "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
 SESSION_OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())
 

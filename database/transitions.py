@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, text
 
 from database.keys import BatchKey, TaskKey
-from database.prepared import Prepared
+from database.prepared import Prepared, one_or_none
 from database.statuses import BRING_BACK, END, OPEN, RELEASE, REOPEN, RESET, SKIP, SkipCause, Status, any_of
 
 #: How long a message may be on its way before the sweep publishes it again, in seconds; doubled each time.
@@ -154,7 +154,7 @@ def end_batch_if_done(tx: Connection, batch: BatchKey) -> str | None:
     It is CANCELLED if a task of its version is, else ERROR if one that must not fail is, else SUCCESS.
     """
     _LOCK_BATCH.execute(tx, batch.columns)
-    row = _END_BATCH.execute(tx, batch.columns).one_or_none()
+    row = one_or_none(_END_BATCH.execute(tx, batch.columns))
     return None if row is None else str(row.status)
 
 

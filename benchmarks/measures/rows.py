@@ -25,7 +25,7 @@ def measure(bench: Bench) -> list[Figure]:
         bench.say(f"{BATCHES} batches of ten")
         room.run("ten", [f"batch-{number}" for number in range(BATCHES)])
         # A connection that ends reports what it has counted.
-        room.service.stop()
+        room.services[0].stop()
         written = room.rows(WRITTEN, definitions=list(DEFINITIONS))
     tasks = 10 * BATCHES
     note = ", ".join(f"{table} {count / tasks:.2f}" for table, count in written)

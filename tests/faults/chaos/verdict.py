@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from run.workflows.definition import TriggerRule
-from tests.faults.chaos.evidence import Evidence, TaskEvidence
+from tests.faults.chaos.evidence import Attempt, Evidence, TaskEvidence
 from tests.faults.chaos.graphs import FAILED, Outcome
 from tests.faults.chaos.plan import Plan
 from tests.faults.chaos.recovery import recoveries
@@ -158,14 +158,21 @@ def _of_the_deeds(task: TaskEvidence) -> Found:
         elif attempt is not None and deed.at < attempt.started_at - CLOCK_SECONDS and deed.what is not What.TELL:
             yield Fault.EARLY, f"attempt {deed.attempt} did its work before its claim: {deed}"
     for attempt in task.attempts:
+        if not task.deeds_of(attempt.attempt, *STARTS) and not _may_start_nothing(task, attempt):
+            yield Fault.LOST, f"attempt {attempt.attempt} has an outcome, and the outside world has seen nothing of it"
         yield from _of_the_deeds_of(task, attempt.attempt, is_last=attempt is task.attempts[-1])
 
 
-def _of_the_deeds_of(task: TaskEvidence, attempt: int, *, is_last: bool) -> Found:
-    starts = task.deeds_of(attempt, *STARTS)
+def _may_start_nothing(task: TaskEvidence, attempt: Attempt) -> bool:
+    """Whether an attempt can end before it has begun anything outside."""
     # What is said to be done before it was handed over need not be handed over any more, when its worker died.
-    if not starts and not task.drawn.is_told_early:
-        yield Fault.LOST, f"attempt {attempt} has an outcome, and the outside world has seen nothing of it"
+    if task.drawn.is_told_early:
+        return True
+    # The outside world had no time for it when it was asked, and then its own time was over.
+    return task.drawn.is_refused and task.drawn.hangs and (attempt.error or "").startswith("timed out")
+
+
+def _of_the_deeds_of(task: TaskEvidence, attempt: int, *, is_last: bool) -> Found:
     if len(task.deeds_of(attempt, What.INSERT)) > 1 or sum(job.attempt == attempt for job in task.jobs) > 1:
         yield Fault.DOUBLED, f"attempt {attempt} has more than one job"
     ends = task.deeds_of(attempt, What.CANCEL)
