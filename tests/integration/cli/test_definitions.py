@@ -19,12 +19,14 @@ INCOMPLETE = [
     ("load_file", "table: a.b", "file"),
     ("bigquery_query", "needs: [above]", "sql"),
     ("archive_file", "needs: [above]", "files_of"),
+    ("http_request", "method: POST", "url"),
 ]
 COMPLETE = {
     "load_file": f"table: a.c, {FILE}",
     "bigquery_query": "sql: SELECT 1",
     "archive_file": "needs: [above], files_of: above",
     "external": "description: the agency counts the shops",
+    "http_request": "url: 'https://service.example/{period}'",
 }
 #: Kinds that can do without any detail.
 WITHOUT_DETAILS = {"external"}
