@@ -7,6 +7,7 @@ from typing import Any
 from run.clients import Clients
 from run.kinds.archive_file import ArchiveFile
 from run.kinds.bigquery_query import BigQueryQuery
+from run.kinds.cloud_run_job import CloudRunJob
 from run.kinds.external import External
 from run.kinds.http_request import HttpRequest
 from run.kinds.kind import Kind
@@ -18,6 +19,7 @@ KINDS: tuple[type[Kind[Any]], ...] = (
     ArchiveFile,
     External,
     HttpRequest,
+    CloudRunJob,
 )
 
 
