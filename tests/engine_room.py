@@ -294,7 +294,7 @@ def _task(name: str, needs: Sequence[str], details: Mapping[str, Any]) -> NewTas
         lease_seconds=details.get("lease_seconds", 60),
         retries=details.get("retries", 0),
         timeout_seconds=details.get("timeout_seconds"),
-        awaits_completion=details.get("kind") == "told_external",
+        awaits_completion=details.get("awaits_completion", details.get("kind") == "told_external"),
         file=details.get("file"),
         config=details.get("config", {}),
     )

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from run.clients.bigquery import BigQuery
+    from run.clients.cloud_run import CloudRun
+    from run.clients.http import Http
+    from run.clients.identity import OwnIdentity
     from run.clients.secrets import Secrets
     from run.clients.storage import Storage
     from run.settings import Settings
@@ -24,6 +27,9 @@ class Clients:
         self._bigquery: BigQuery | None = None
         self._storage: Storage | None = None
         self._secrets: Secrets | None = None
+        self._cloud_run: CloudRun | None = None
+        self._http: Http | None = None
+        self._identity: OwnIdentity | None = None
 
     @property
     def bigquery(self) -> BigQuery:
@@ -56,3 +62,34 @@ class Clients:
                 settings = self._settings
                 self._secrets = Secrets(settings.project, settings.secrets, settings.secret_manager_url)
             return self._secrets
+
+    @property
+    def cloud_run(self) -> CloudRun:
+        """Raises PermanentFailure when there are no credentials."""
+        from run.clients.cloud_run import CloudRun  # noqa: PLC0415  # See the class.
+        from run.clients.rest import google_rest  # noqa: PLC0415  # See the class.
+
+        with self._lock:
+            if self._cloud_run is None:
+                self._cloud_run = CloudRun(self._settings.project, google_rest(self._settings.cloud_run_url))
+            return self._cloud_run
+
+    @property
+    def http(self) -> Http:
+        """For addresses that a workflow names."""
+        from run.clients.http import Http  # noqa: PLC0415  # See the class.
+
+        with self._lock:
+            if self._http is None:
+                self._http = Http(may_reach_itself=self._settings.cloud_run_service is None)
+            return self._http
+
+    @property
+    def identity(self) -> OwnIdentity:
+        """For services that want to know who asks."""
+        from run.clients.identity import OwnIdentity  # noqa: PLC0415  # See the class.
+
+        with self._lock:
+            if self._identity is None:
+                self._identity = OwnIdentity()
+            return self._identity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import requests
@@ -12,7 +13,7 @@ from google.auth import exceptions, jwt, transport
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 
-from run.errors import Unauthenticated, Unavailable
+from run.errors import PassingFailure, Unauthenticated, Unavailable
 
 #: How far the clocks of the signer and of this machine may be apart.
 CLOCK_SKEW_SECONDS = 30
@@ -52,6 +53,35 @@ def unverified_claims(token: str) -> Mapping[str, Any]:
     except _BAD_TOKEN:
         raise Unauthenticated("the token is malformed") from None
     return claims
+
+
+class OwnIdentity:
+    """Tokens by which other services know this one; each is kept until shortly before it ends."""
+
+    def __init__(self) -> None:
+        self._credentials: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def token(self, audience: str) -> str:
+        """A token for that audience, from the metadata server or with the key in GOOGLE_APPLICATION_CREDENTIALS.
+
+        Raises PassingFailure when nobody here gives one, or not now.
+        """
+        request = Request()
+        try:
+            with self._lock:
+                known = self._credentials.get(audience)
+                if known is None:
+                    known = self._credentials[audience] = _credentials(audience, request)
+                if not known.valid:
+                    known.refresh(request)
+                return str(known.token)
+        except exceptions.GoogleAuthError as error:
+            raise PassingFailure(f"there is no identity token for {audience} ({error})") from error
+
+
+def _credentials(audience: str, request: Request) -> Any:
+    return id_token.fetch_id_token_credentials(audience, request)  # type: ignore[no-untyped-call]
 
 
 class _CertificatesRequest(transport.Request):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from database.attempts import Claimed, await_completion, claim, finish, let_go, pick_up, store_handle, take_over
+from database.attempts import Claimed, await_completion, claim, finish, let_go, pick_up, take_over
 from database.batches import overdue_children, task_state
 from database.cancellations import request_cancellation, return_lost
 from database.completions import find_completion
@@ -20,6 +20,7 @@ from database.sessions import Database, Transaction
 from database.statuses import TERMINAL, Status
 from run.engine.completions import apply_kept, outcome_of
 from run.engine.dependency_checker import Checked
+from run.engine.handles import StoredHandle
 from run.engine.leases import LeaseKeeper
 from run.engine.outcomes import (
     Outcome,
@@ -206,24 +207,18 @@ class TaskLife:
         self, kind: Kind[Any], claimed: Claimed, files: Mapping[str, LoggedFile], patience: float
     ) -> Progress:
         config = kind.config.model_validate(claimed.config)
-        work = make_work(claimed, files, self._names)
-        until, known = time.monotonic() + patience, claimed.handle
+        stored = StoredHandle(self._database, claimed)
+        work = replace(make_work(claimed, files, self._names), store_handle=stored.store)
+        until = time.monotonic() + patience
         progress = kind.start(config, work) if claimed.handle is None else kind.poll(config, work, claimed.handle)
         while isinstance(progress, GoesOn) and time.monotonic() + progress.poll_after < until:
             # What was begun outside is known to the database before it is asked for the first time.
-            if not self._knows(claimed, known, progress.handle):
+            if not stored.is_known(progress.handle):
                 break
-            known = progress.handle
             time.sleep(progress.poll_after)
-            progress = kind.poll(config, work, known)
+            progress = kind.poll(config, work, progress.handle)
         _refuse_what_is_no_progress(progress, claimed)
         return progress
-
-    def _knows(self, claimed: Claimed, known: Mapping[str, Any] | None, handle: Mapping[str, Any]) -> bool:
-        """Whether the attempt is still ours, and the database knows what it has begun outside."""
-        if handle == known:
-            return True
-        return self._database.transact(lambda tx: store_handle(tx, claimed.key, claimed.token, handle))
 
     def _let_go(self, claimed: Claimed, seconds: float, handle: Mapping[str, Any] | None) -> Checked:
         def write(tx: Transaction) -> bool:

@@ -7,7 +7,9 @@ from typing import Any
 from run.clients import Clients
 from run.kinds.archive_file import ArchiveFile
 from run.kinds.bigquery_query import BigQueryQuery
+from run.kinds.cloud_run_job import CloudRunJob
 from run.kinds.external import External
+from run.kinds.http_request import HttpRequest
 from run.kinds.kind import Kind
 from run.kinds.load_file import LoadFile
 
@@ -16,6 +18,8 @@ KINDS: tuple[type[Kind[Any]], ...] = (
     BigQueryQuery,
     ArchiveFile,
     External,
+    HttpRequest,
+    CloudRunJob,
 )
 
 

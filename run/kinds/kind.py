@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -48,6 +48,10 @@ class TakenFile:
     read_by: tuple[str, ...] = ()
 
 
+def _not_at_work(_handle: Mapping[str, Any]) -> None:
+    raise RuntimeError("only the worker of an attempt can store its handle, in start and in poll")
+
+
 @dataclass(frozen=True)
 class Work:
     """One attempt at one batch task, as its kind sees it."""
@@ -65,6 +69,9 @@ class Work:
     batch_values: Mapping[str, Value]
     #: The files of this batch by the name of the task that took them, this task's own among them.
     files: Mapping[str, TakenFile]
+    #: Stores a handle at once, for what cannot be found again once it is begun: from then on `poll` is called and not
+    #: `start`. Raises Unavailable when the attempt is in other hands; nothing may be begun then.
+    store_handle: Callable[[Mapping[str, Any]], None] = field(default=_not_at_work, compare=False, repr=False)
 
     @property
     def key(self) -> str:

@@ -28,7 +28,7 @@ PROFIT = EXAMPLES / "monthly_profit"
 
 def test_every_example_can_be_applied() -> None:
     paths = sorted(EXAMPLES.glob("*/*.yaml"))
-    assert [definition.name for definition in read_definitions(paths)] == ["flights", "monthly_profit"]
+    assert [definition.name for definition in read_definitions(paths)] == ["orders", "flights", "monthly_profit"]
 
 
 def dropped(folder: Path, name: str) -> DemoFile:

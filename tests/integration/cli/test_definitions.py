@@ -19,12 +19,17 @@ INCOMPLETE = [
     ("load_file", "table: a.b", "file"),
     ("bigquery_query", "needs: [above]", "sql"),
     ("archive_file", "needs: [above]", "files_of"),
+    ("http_request", "method: POST", "url"),
+    ("cloud_run_job", "job: extract", "location"),
+    ("cloud_run_job", "location: europe-west1", "job"),
 ]
 COMPLETE = {
     "load_file": f"table: a.c, {FILE}",
     "bigquery_query": "sql: SELECT 1",
     "archive_file": "needs: [above], files_of: above",
     "external": "description: the agency counts the shops",
+    "http_request": "url: 'https://service.example/{period}'",
+    "cloud_run_job": "job: extract, location: europe-west1",
 }
 #: Kinds that can do without any detail.
 WITHOUT_DETAILS = {"external"}
