@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from run.clients.bigquery import BigQuery
+    from run.clients.power_bi import PowerBi
     from run.clients.secrets import Secrets
     from run.clients.storage import Storage
     from run.settings import Settings
@@ -24,6 +25,7 @@ class Clients:
         self._bigquery: BigQuery | None = None
         self._storage: Storage | None = None
         self._secrets: Secrets | None = None
+        self._power_bi: dict[tuple[str, str, str], PowerBi] = {}
 
     @property
     def bigquery(self) -> BigQuery:
@@ -56,3 +58,15 @@ class Clients:
                 settings = self._settings
                 self._secrets = Secrets(settings.project, settings.secrets, settings.secret_manager_url)
             return self._secrets
+
+    def power_bi(self, tenant: str, client_id: str, secret: str) -> PowerBi:
+        """Power BI as this app of the tenant sees it."""
+        from run.clients.microsoft_login import MicrosoftLogin  # noqa: PLC0415  # See the class.
+        from run.clients.power_bi import SCOPE, PowerBi  # noqa: PLC0415
+
+        app = (tenant, client_id, secret)
+        with self._lock:
+            if app not in self._power_bi:
+                login = MicrosoftLogin(self._settings.microsoft_login_url, *app, SCOPE)
+                self._power_bi[app] = PowerBi(self._settings.power_bi_url, login)
+            return self._power_bi[app]

@@ -10,12 +10,14 @@ from run.kinds.bigquery_query import BigQueryQuery
 from run.kinds.external import External
 from run.kinds.kind import Kind
 from run.kinds.load_file import LoadFile
+from run.kinds.power_bi_refresh import PowerBiRefresh
 
 KINDS: tuple[type[Kind[Any]], ...] = (
     LoadFile,
     BigQueryQuery,
     ArchiveFile,
     External,
+    PowerBiRefresh,
 )
 
 
