@@ -41,7 +41,7 @@ class PowerBiServer(WireServer):
 
     def __init__(self, login: MicrosoftLogin) -> None:
         super().__init__()
-        self._login = login
+        self.login = login
         self._began = time.monotonic()
         self.passed = timedelta()
         self.is_shared = False
@@ -108,10 +108,10 @@ class PowerBiServer(WireServer):
         return self._refreshes(asked, one, refresh_id)
 
     def _without_good_token(self, asked: Asked) -> Answered | None:
-        claims = self._login.tokens.get(asked.headers.get("authorization", "").removeprefix("Bearer "))
+        claims = self.login.tokens.get(asked.headers.get("authorization", "").removeprefix("Bearer "))
         if claims is None or claims["aud"] != AUDIENCE:
             return Answered(401, NOT_AUTHORIZED)
-        if claims["exp"] < self._login.now():
+        if claims["exp"] < self.login.now():
             return Answered(403, {"error": {"code": "TokenExpired", "message": "Access token has expired"}})
         return None
 
