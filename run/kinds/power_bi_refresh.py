@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from run.clients.power_bi import AlreadyRefreshing, Dataset, History, PowerBi, Refresh, Throttled
@@ -21,10 +22,9 @@ from run.workflows.scope import Scope
 
 #: Until an accepted refresh is asked for the first time, in seconds.
 _FIRST_LOOK_SECONDS = 5.0
-_LONGEST_PAUSE_SECONDS = 30.0
-#: How often an accepted refresh may be missing in the history, in about nine minutes: under a flood of requests Power
-#: BI drops some of those that it has accepted.
-_MOST_MISSED = 20
+#: How long an accepted refresh may be missing in the history: under a flood of requests Power BI drops some of those
+#: that it has accepted.
+_LATEST_SHOWING, _MISSING_LOOK_SECONDS = timedelta(minutes=10), 15.0
 #: Ends that another try does not change: somebody wanted them, or must do something first.
 _PERMANENT_STATUSES = frozenset({"Cancelled", "Disabled"})
 _PERMANENT_ERRORS = ("ModelRefreshFailed_CredentialsNotSpecified", "ModelRefreshDisabled")
@@ -91,10 +91,10 @@ def _dataset(power_bi: PowerBi, config: PowerBiRefreshConfig, work: Work) -> Dat
 
 
 class _Attempt:
-    """An attempt after its moment was stored. The handle has that moment, and from when it is known:
+    """An attempt after its moment was stored. Beside that moment its handle has, as soon as there is one,
 
-    `refresh`, the id of the refresh that is followed; `posted`, that Power BI has told us this id as ours; `missed`,
-    how often it was not in the history.
+    `refresh`, the id of the refresh that is followed, and `posted_at`, by Power BI's clock, when that is surely ours:
+    Power BI has answered our request with this id.
     """
 
     def __init__(self, power_bi: PowerBi, config: PowerBiRefreshConfig, work: Work, handle: Mapping[str, Any]) -> None:
@@ -110,23 +110,40 @@ class _Attempt:
         refresh = self._followed(history) or self._adoptable(history)
         if refresh is not None:
             return self._judged(history, refresh)
-        return self._missing() if "refresh" in self._handle else self._begun(history)
+        if "posted_at" in self._handle:
+            return self._missing(history)
+        return self._begun(history)
 
     def end(self) -> bool:
         history = self._power_bi.history(self._dataset)
         refresh = self._followed(history)
+        if refresh is None and self._may_yet_show(history):
+            raise Unavailable(f"refresh {self._handle['refresh']} of {self._dataset} does not show yet")
         if refresh is None:
             refresh = next((one for one in self._possibly_ours(history) if one.is_running), None)
         if refresh is None or not refresh.is_running:
             return True
-        if self._config.is_enhanced and self._handle.get("posted"):
+        if self._config.is_enhanced and self._is_surely_ours(refresh):
             self._power_bi.cancel(self._dataset, refresh.id)
             return False
         why = "may be somebody else's" if self._config.is_enhanced else "is a standard one, which cannot be cancelled"
         raise Unavailable(f"refresh {refresh.id} of {self._dataset} {why}; its end is awaited")
 
+    def _is_surely_ours(self, refresh: Refresh) -> bool:
+        return "posted_at" in self._handle and self._handle["refresh"] == refresh.id
+
+    def _may_yet_show(self, history: History) -> bool:
+        if "posted_at" not in self._handle:
+            return False
+        return history.told_at - datetime.fromisoformat(self._handle["posted_at"]) < _LATEST_SHOWING
+
     def _followed(self, history: History) -> Refresh | None:
-        return history.find(self._handle["refresh"]) if "refresh" in self._handle else None
+        found = history.find(self._handle["refresh"]) if "refresh" in self._handle else None
+        return None if found and self._was_taken_away(found) else found
+
+    def _was_taken_away(self, refresh: Refresh) -> bool:
+        """Whether it was cancelled together with somebody else's attempt, which says nothing about this one."""
+        return refresh.status == "Cancelled" and not self._is_surely_ours(refresh)
 
     def _adoptable(self, history: History) -> Refresh | None:
         """A refresh that began after the moment and does what this task is to do, our own before others'."""
@@ -137,7 +154,7 @@ class _Attempt:
 
     def _possibly_ours(self, history: History) -> list[Refresh]:
         found = may_be_ours(self._moment, history, enhanced=self._config.is_enhanced)
-        return [one for one in found if self._asks_for_the_same(one)]
+        return [one for one in found if not self._was_taken_away(one) and self._asks_for_the_same(one)]
 
     def _asks_for_the_same(self, refresh: Refresh) -> bool:
         if not self._config.is_enhanced:
@@ -153,24 +170,25 @@ class _Attempt:
         try:
             refresh_id = self._power_bi.refresh(self._dataset, self._request)
         except AlreadyRefreshing:
-            return GoesOn(self._handle, _FIRST_LOOK_SECONDS)
+            refresh_id = None
         if refresh_id is None:
             return GoesOn(self._handle, _FIRST_LOOK_SECONDS)
-        return GoesOn({**self._handle, "refresh": refresh_id, "posted": True}, _FIRST_LOOK_SECONDS)
+        posted = {"refresh": refresh_id, "posted_at": history.told_at.isoformat()}
+        return GoesOn({**self._handle, **posted}, _FIRST_LOOK_SECONDS)
 
-    def _missing(self) -> GoesOn:
-        missed = self._handle.get("missed", 0) + 1
-        if missed > _MOST_MISSED:
-            raise PassingFailure(
-                f"Power BI has accepted refresh {self._handle['refresh']} of {self._dataset} and does not show it",
-                {"refresh_id": self._handle["refresh"], "dataset": self._dataset.id},
-            )
-        return GoesOn({**self._handle, "missed": missed}, min(_FIRST_LOOK_SECONDS * missed, _LONGEST_PAUSE_SECONDS))
+    def _missing(self, history: History) -> GoesOn:
+        if self._may_yet_show(history):
+            return GoesOn(self._handle, _MISSING_LOOK_SECONDS)
+        refresh_id = self._handle["refresh"]
+        raise PassingFailure(
+            f"Power BI has accepted refresh {refresh_id} of {self._dataset} and does not show it",
+            {"refresh_id": refresh_id, "dataset": self._dataset.id},
+        )
 
     def _judged(self, history: History, refresh: Refresh) -> Progress:
         if refresh.is_running:
-            posted = self._handle.get("posted", False) and self._handle.get("refresh") == refresh.id
-            handle = {**self._moment.handle, "refresh": refresh.id, "posted": posted}
+            adopted = {**self._moment.handle, "refresh": refresh.id}
+            handle = self._handle if self._is_surely_ours(refresh) else adopted
             return GoesOn(handle, seconds_until_next_look(history, refresh))
         if refresh.status == "Completed":
             return Finished(self._details(refresh))
@@ -184,8 +202,8 @@ class _Attempt:
             error = told.error if told and told.error else error
         text = f"refresh {refresh.id} of {self._dataset} ended as {refresh.status}: {error or 'no reason was given'}"
         is_permanent = refresh.status in _PERMANENT_STATUSES or any(code in error for code in _PERMANENT_ERRORS)
-        kind = PermanentFailure if is_permanent else PassingFailure
-        return kind(text, {**self._details(refresh), "error": error})
+        failure = PermanentFailure if is_permanent else PassingFailure
+        return failure(text, {**self._details(refresh), "error": error})
 
     def _details(self, refresh: Refresh) -> dict[str, Any]:
         return {
@@ -196,5 +214,5 @@ class _Attempt:
             "status": refresh.status,
             "began": refresh.began.isoformat() if refresh.began else None,
             "ended": refresh.ended.isoformat() if refresh.ended else None,
-            "adopted": not (self._handle.get("posted", False) and self._handle.get("refresh") == refresh.id),
+            "adopted": not self._is_surely_ours(refresh),
         }

@@ -415,9 +415,15 @@ def test_a_refresh_that_power_bi_drops_is_given_up_after_some_minutes(
 ) -> None:
     server.drops = True
     attempt = Attempt(kind, STANDARD)
+    attempt.looks(3)
+    with pytest.raises(Unavailable, match="does not show yet"):
+        attempt.cancel()
+    server.passed = 9 * MINUTE
+    attempt.looks(1)
+    server.passed = 11 * MINUTE
     with pytest.raises(PassingFailure, match=r"has accepted refresh .* and does not show it"):
-        attempt.finish()
-    assert 300 < sum(attempt.waits) < 900
+        attempt.look()
+    assert attempt.cancel() is True
     assert len(server.requests("POST")) == 1
 
 
@@ -606,6 +612,37 @@ def test_the_refresh_of_another_is_not_cancelled_with_the_attempt_that_adopted_i
         adopting.cancel()
     server.held = False
     assert first.finish().details["adopted"] is False
+
+
+def test_the_refresh_of_another_is_not_cancelled_in_place_of_one_that_does_not_show(
+    kind: PowerBiRefresh, server: PowerBiServer
+) -> None:
+    server.drops = server.held = True
+    dropped, other = Attempt(kind, ENHANCED), Attempt(kind, ENHANCED)
+    dropped.looks(2)
+    server.drops, server.passed = False, 11 * MINUTE
+    other.looks(2)
+    with pytest.raises(Unavailable, match="may be somebody else's"):
+        dropped.cancel()
+    assert server.requests("DELETE") == []
+
+
+def test_an_attempt_whose_adopted_refresh_is_cancelled_with_another_s_attempt_asks_for_its_own(
+    kind: PowerBiRefresh, server: PowerBiServer
+) -> None:
+    server.held = True
+    adopting, first = Attempt(kind, ENHANCED), Attempt(kind, ENHANCED)
+    adopting.looks(1)
+    first.looks(2)
+    adopting.looks(2)
+    assert len(server.requests("POST")) == 1
+    assert [first.cancel(), first.cancel()] == [False, True]
+    adopting.looks(2)
+    server.held = False
+    assert adopting.finish().details["adopted"] is False
+    assert [one["status"] for one in server.ours()] == ["Completed", "Cancelled"]
+    with pytest.raises(PermanentFailure, match="ended as Cancelled"):
+        first.look()
 
 
 @pytest.mark.parametrize("looks", [0, 1, 3])
