@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from run.clients.cloud_run import CloudRun
     from run.clients.http import Http
     from run.clients.identity import OwnIdentity
+    from run.clients.power_bi import PowerBi
     from run.clients.secrets import Secrets
     from run.clients.storage import Storage
     from run.settings import Settings
@@ -30,6 +31,7 @@ class Clients:
         self._cloud_run: CloudRun | None = None
         self._http: Http | None = None
         self._identity: OwnIdentity | None = None
+        self._power_bi: dict[tuple[str, str, str], PowerBi] = {}
 
     @property
     def bigquery(self) -> BigQuery:
@@ -93,3 +95,15 @@ class Clients:
             if self._identity is None:
                 self._identity = OwnIdentity()
             return self._identity
+
+    def power_bi(self, tenant: str, client_id: str, secret: str) -> PowerBi:
+        """Power BI as this app of the tenant sees it."""
+        from run.clients.microsoft_login import MicrosoftLogin  # noqa: PLC0415  # See the class.
+        from run.clients.power_bi import SCOPE, PowerBi  # noqa: PLC0415
+
+        app = (tenant, client_id, secret)
+        with self._lock:
+            if app not in self._power_bi:
+                login = MicrosoftLogin(self._settings.microsoft_login_url, *app, SCOPE)
+                self._power_bi[app] = PowerBi(self._settings.power_bi_url, login)
+            return self._power_bi[app]

@@ -20,7 +20,14 @@ from run.errors import PermanentFailure, Unavailable
 TIMEOUT_SECONDS = (5.0, 30.0)
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 #: Only questions are asked again; whether to repeat what changes something is the kind's to decide.
-_RETRIES = Retry(total=3, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=("GET",))
+#: How long a service wants us to wait (`Retry-After`, which may be an hour) is not to be slept in a worker.
+_RETRIES = Retry(
+    total=3,
+    backoff_factor=0.2,
+    status_forcelist=(502, 503, 504),
+    allowed_methods=("GET",),
+    respect_retry_after_header=False,
+)
 
 
 @dataclass(frozen=True)

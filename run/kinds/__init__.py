@@ -12,6 +12,7 @@ from run.kinds.external import External
 from run.kinds.http_request import HttpRequest
 from run.kinds.kind import Kind
 from run.kinds.load_file import LoadFile
+from run.kinds.power_bi_refresh import PowerBiRefresh
 
 KINDS: tuple[type[Kind[Any]], ...] = (
     LoadFile,
@@ -20,6 +21,7 @@ KINDS: tuple[type[Kind[Any]], ...] = (
     External,
     HttpRequest,
     CloudRunJob,
+    PowerBiRefresh,
 )
 
 

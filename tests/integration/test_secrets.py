@@ -66,7 +66,7 @@ def test_a_secret_that_is_no_text_is_refused_without_showing_it(secrets: Secrets
 
 def test_secret_manager_that_is_busy_is_asked_again_later(secrets: Secrets, manager: SecretManager) -> None:
     manager.secrets["password"] = VALUE.encode()
-    manager.fails["access"] = [Answered(429)]
+    manager.fails["access"] = [Answered(429, headers={"Retry-After": "3600"})]
     with pytest.raises(Unavailable):
         secrets.value("password")
     assert secrets.value("password") == VALUE

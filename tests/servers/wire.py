@@ -62,6 +62,10 @@ class WireServer:
         """What the service does; called by one request at a time."""
         raise NotImplementedError
 
+    def now(self) -> float:
+        """The server's clock, which its answers tell as `Date`; it need not be ours."""
+        return time.time()
+
     def requests(self, method: str, end: str = "") -> list[Asked]:
         """What was asked so far with this method, of paths with this end."""
         return [one for one in self.asked if one.method == method and one.path.endswith(end)]
@@ -116,6 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _take  # noqa: N815 - http.server's names
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.wire.now() if timestamp is None else timestamp)
 
     def log_message(self, *_: object) -> None:
         return

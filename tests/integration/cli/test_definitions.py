@@ -10,6 +10,10 @@ from run.kinds import KINDS
 from tests.integration.cli.conftest import CommandLine
 from tests.integration.cli.workflow_files import SALES
 
+POWER_BI = (
+    "workspace: f089354e-8366-4e18-aea3-4cb4a3a50b48, dataset: cfafbeb1-8037-4d0c-896e-a46fb27ff229, "
+    "tenant: contoso.com, client_id: b759774c-6f25-4860-a0cf-7fc4b9a8dc24, client_secret: {secret: POWER_BI}"
+)
 FILE = "file: 'gs://{landing_bucket}/(?P<period>.*)'"
 ABOVE = f"above: {{kind: load_file, table: a.b, {FILE}}}"
 
@@ -22,6 +26,11 @@ INCOMPLETE = [
     ("http_request", "method: POST", "url"),
     ("cloud_run_job", "job: extract", "location"),
     ("cloud_run_job", "location: europe-west1", "job"),
+    ("power_bi_refresh", POWER_BI.replace("workspace:", "report:"), "workspace"),
+    ("power_bi_refresh", re.sub("dataset: [^,]+, ", "", POWER_BI), "dataset"),
+    ("power_bi_refresh", re.sub("tenant: [^,]+, ", "", POWER_BI), "tenant"),
+    ("power_bi_refresh", re.sub("client_id: [^,]+, ", "", POWER_BI), "client_id"),
+    ("power_bi_refresh", re.sub(", client_secret.*", "", POWER_BI), "client_secret"),
 ]
 COMPLETE = {
     "load_file": f"table: a.c, {FILE}",
@@ -30,6 +39,7 @@ COMPLETE = {
     "external": "description: the agency counts the shops",
     "http_request": "url: 'https://service.example/{period}'",
     "cloud_run_job": "job: extract, location: europe-west1",
+    "power_bi_refresh": POWER_BI,
 }
 #: Kinds that can do without any detail.
 WITHOUT_DETAILS = {"external"}
