@@ -125,7 +125,7 @@ class PowerBi:
         doing = f"reading the refreshes of {dataset}"
         answer = self._good(doing, "GET", dataset.refreshes, params={"$top": MOST_KEPT})
         try:
-            told_at = parsedate_to_datetime(answer.headers["Date"])
+            told_at = parsedate_to_datetime(answer.headers["Date"]).replace(tzinfo=UTC)
             return History(tuple(_refresh(one) for one in answer.body["value"]), told_at)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unavailable(f"{doing}: the answer is no history ({type(error).__name__}: {error})") from error

@@ -44,7 +44,7 @@ class HttpProxy:
         self._to_hold: list[tuple[Matches, Held]] = []
         self._to_lose: list[Matches] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -95,6 +95,11 @@ class HttpProxy:
             connection.close()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Clients die here on purpose."""
+
+
 def _handler(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -107,7 +112,8 @@ def _handler(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
             if proxy.is_lost(request):
                 self.close_connection = True
                 return
-            self.send_response(status)
+            # The server's own Date and Server are among its headers.
+            self.send_response_only(status)
             for name, value in answered:
                 if name.lower() not in _OF_ONE_HOP:
                     self.send_header(name, value)
