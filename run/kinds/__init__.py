@@ -7,6 +7,7 @@ from typing import Any
 from run.clients import Clients
 from run.kinds.archive_file import ArchiveFile
 from run.kinds.bigquery_query import BigQueryQuery
+from run.kinds.dataform_run import DataformRun
 from run.kinds.external import External
 from run.kinds.kind import Kind
 from run.kinds.load_file import LoadFile
@@ -14,6 +15,7 @@ from run.kinds.load_file import LoadFile
 KINDS: tuple[type[Kind[Any]], ...] = (
     LoadFile,
     BigQueryQuery,
+    DataformRun,
     ArchiveFile,
     External,
 )

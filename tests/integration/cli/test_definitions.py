@@ -18,11 +18,16 @@ INCOMPLETE = [
     ("load_file", FILE, "table"),
     ("load_file", "table: a.b", "file"),
     ("bigquery_query", "needs: [above]", "sql"),
+    ("dataform_run", "repository: r, commit: main, everything: true", "location"),
+    ("dataform_run", "location: europe-west1, commit: main, everything: true", "repository"),
+    ("dataform_run", "location: europe-west1, repository: r, everything: true", "commit"),
+    ("dataform_run", "location: europe-west1, repository: r, commit: main", "targets"),
     ("archive_file", "needs: [above]", "files_of"),
 ]
 COMPLETE = {
     "load_file": f"table: a.c, {FILE}",
     "bigquery_query": "sql: SELECT 1",
+    "dataform_run": "location: europe-west1, repository: r, commit: main, targets: [daily_sales_summary]",
     "archive_file": "needs: [above], files_of: above",
     "external": "description: the agency counts the shops",
 }
