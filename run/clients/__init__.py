@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from run.clients.bigquery import BigQuery
     from run.clients.cloud_run import CloudRun
+    from run.clients.dataform import Dataform
     from run.clients.http import Http
     from run.clients.identity import OwnIdentity
     from run.clients.power_bi import PowerBi
@@ -26,6 +27,7 @@ class Clients:
         self._settings = settings
         self._lock = Lock()
         self._bigquery: BigQuery | None = None
+        self._dataform: Dataform | None = None
         self._storage: Storage | None = None
         self._secrets: Secrets | None = None
         self._cloud_run: CloudRun | None = None
@@ -43,6 +45,16 @@ class Clients:
                 settings = self._settings
                 self._bigquery = BigQuery(settings.project, settings.bigquery_location, settings.bigquery_emulator_host)
             return self._bigquery
+
+    @property
+    def dataform(self) -> Dataform:
+        """Raises PermanentFailure when there are no credentials."""
+        from run.clients.dataform import Dataform  # noqa: PLC0415  # See the class.
+
+        with self._lock:
+            if self._dataform is None:
+                self._dataform = Dataform(self._settings.dataform_url)
+            return self._dataform
 
     @property
     def storage(self) -> Storage:

@@ -61,15 +61,21 @@ class Rest:
         json: Any = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        seconds: float = TIMEOUT_SECONDS[1],
     ) -> Answer:
-        """Ask once and return the answer, whatever its status.
+        """Ask once and return the answer, whatever its status; `seconds` is how long the service may think about it.
 
         Raises Unavailable when there is none: what was asked for may or may not have happened. Raises
         PermanentFailure when there are no credentials to ask with.
         """
         try:
             response = self._session.request(
-                method, self._url + path, json=json, params=params, headers=headers, timeout=TIMEOUT_SECONDS
+                method,
+                self._url + path,
+                json=json,
+                params=params,
+                headers=headers,
+                timeout=(TIMEOUT_SECONDS[0], seconds),
             )
         except auth.GoogleAuthError as error:
             if getattr(error, "retryable", False):

@@ -8,6 +8,7 @@ from run.clients import Clients
 from run.kinds.archive_file import ArchiveFile
 from run.kinds.bigquery_query import BigQueryQuery
 from run.kinds.cloud_run_job import CloudRunJob
+from run.kinds.dataform_run import DataformRun
 from run.kinds.external import External
 from run.kinds.http_request import HttpRequest
 from run.kinds.kind import Kind
@@ -17,6 +18,7 @@ from run.kinds.power_bi_refresh import PowerBiRefresh
 KINDS: tuple[type[Kind[Any]], ...] = (
     LoadFile,
     BigQueryQuery,
+    DataformRun,
     ArchiveFile,
     External,
     HttpRequest,

@@ -22,6 +22,10 @@ INCOMPLETE = [
     ("load_file", FILE, "table"),
     ("load_file", "table: a.b", "file"),
     ("bigquery_query", "needs: [above]", "sql"),
+    ("dataform_run", "repository: r, commit: main, everything: true", "location"),
+    ("dataform_run", "location: europe-west1, commit: main, everything: true", "repository"),
+    ("dataform_run", "location: europe-west1, repository: r, everything: true", "commit"),
+    ("dataform_run", "location: europe-west1, repository: r, commit: main", "targets"),
     ("archive_file", "needs: [above]", "files_of"),
     ("http_request", "method: POST", "url"),
     ("cloud_run_job", "job: extract", "location"),
@@ -35,6 +39,7 @@ INCOMPLETE = [
 COMPLETE = {
     "load_file": f"table: a.c, {FILE}",
     "bigquery_query": "sql: SELECT 1",
+    "dataform_run": "location: europe-west1, repository: r, commit: main, targets: [daily_sales_summary]",
     "archive_file": "needs: [above], files_of: above",
     "external": "description: the agency counts the shops",
     "http_request": "url: 'https://service.example/{period}'",
