@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,9 +98,13 @@ class StackRoom:
 
 @contextmanager
 def running_stack(
-    delivery: DeliveryChoice, *, sweep_seconds: float = 1, delivery_attempts: int = DELIVERY_ATTEMPTS
+    delivery: DeliveryChoice,
+    *,
+    sweep_seconds: float = 1,
+    delivery_attempts: int = DELIVERY_ATTEMPTS,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[StackRoom]:
-    """A fresh stack, migrated, with its service ready."""
+    """A fresh stack, migrated, with its service ready, which is told `environment` too."""
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         LocalStack(
@@ -111,6 +115,7 @@ def running_stack(
             say=lambda _line: None,
         ) as stack,
     ):
+        stack.environment.update(environment or {})
         migrate(stack.environment["DATABASE_URL"])
         stack.start_service()
         database = Database(stack.environment["DATABASE_URL"])

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.faults.kill.http_proxy import HttpProxy, Request
+from tests.integration.kinds.dataform_room import ACTIONS, LONG_AGO
 from tests.servers.cloud_run import CloudRun
+from tests.servers.dataform import DataformServer
 from tests.servers.microsoft_login import CLIENT_ID, SECRET, TENANT, MicrosoftLogin
 from tests.servers.power_bi import DATASET, WORKSPACE, PowerBiServer
 from tests.servers.rest_service import RestService
-from tests.servers.wire import WireServer
+from tests.servers.wire import Answered, Asked, WireServer
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,31 @@ def power_bi() -> Iterator[Service]:
 
 
 @contextmanager
+def dataform() -> Iterator[Service]:
+    """A run of one action, which is done when it is asked for."""
+    config = {
+        "project": "acme",
+        "location": "europe-west1",
+        "repository": "sales",
+        "commit": "main",
+        "targets": ["reports.daily_sales_summary"],
+    }
+    with QuickDataform() as server:
+        server.age = LONG_AGO
+        server.repository(actions=dict(ACTIONS))
+        yield Service(server, "dataform_run", config, "DATAFORM_URL", lambda: len(server.invocations), {})
+
+
+class QuickDataform(DataformServer):
+    """Ends every invocation before it is looked at."""
+
+    def answer(self, asked: Asked) -> Answered:
+        if asked.method == "GET":
+            self.end()
+        return super().answer(asked)
+
+
+@contextmanager
 def cloud_run() -> Iterator[Service]:
     """An execution of a job, which ends at once."""
     config = {"job": "extract", "location": "europe-west1"}
@@ -74,6 +101,7 @@ def request_that_must_not_be_repeated() -> Iterator[Service]:
 
 
 SERVICES = {
+    "a run of Dataform": dataform,
     "a refresh of Power BI": power_bi,
     "a job of Cloud Run": cloud_run,
     "a request that may be repeated": repeatable_request,
