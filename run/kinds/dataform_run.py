@@ -15,7 +15,7 @@ from run.kinds.dataform_options import DataformRunConfig, invocation_of, problem
 from run.kinds.kind import Finished, GoesOn, Kind, Progress, Work
 from run.workflows.scope import Scope
 
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 2.0, 30.0
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 1.0, 30.0
 #: An invocation is asked for again after this part of the time that it has taken so far.
 _PART = 0.25
 _MOST_TOLD, _MOST_KEPT = 10, 100

@@ -272,10 +272,10 @@ def test_a_running_invocation_is_asked_for_until_it_is_done(room: DataformRoom) 
     assert len(room.server.invocations) == 1
 
 
-@pytest.mark.parametrize(("age", "seconds"), [(0, 2), (40, 10), (3600, 30)])
+@pytest.mark.parametrize(("age", "seconds"), [(0, 1), (40, 10), (3600, 30)])
 def test_the_longer_an_invocation_takes_the_rarer_it_is_asked_for(room: DataformRoom, age: int, seconds: float) -> None:
     room.server.age = timedelta(seconds=age)
-    assert room.begin().poll_after == pytest.approx(seconds, abs=1)
+    assert room.begin().poll_after == pytest.approx(seconds, abs=0.5)
 
 
 def test_failed_actions_are_told_with_their_reasons(room: DataformRoom) -> None:
