@@ -6,6 +6,7 @@ from typing import Any
 
 from run.clients import Clients
 from run.kinds.archive_file import ArchiveFile
+from run.kinds.bigquery_check import BigQueryCheck
 from run.kinds.bigquery_query import BigQueryQuery
 from run.kinds.external import External
 from run.kinds.kind import Kind
@@ -14,6 +15,7 @@ from run.kinds.load_file import LoadFile
 KINDS: tuple[type[Kind[Any]], ...] = (
     LoadFile,
     BigQueryQuery,
+    BigQueryCheck,
     ArchiveFile,
     External,
 )

@@ -18,11 +18,13 @@ INCOMPLETE = [
     ("load_file", FILE, "table"),
     ("load_file", "table: a.b", "file"),
     ("bigquery_query", "needs: [above]", "sql"),
+    ("bigquery_check", "needs: [above]", "sql"),
     ("archive_file", "needs: [above]", "files_of"),
 ]
 COMPLETE = {
     "load_file": f"table: a.c, {FILE}",
     "bigquery_query": "sql: SELECT 1",
+    "bigquery_check": "sql: SELECT 1, expect: {equals: 1}, on_failure: warn",
     "archive_file": "needs: [above], files_of: above",
     "external": "description: the agency counts the shops",
 }
