@@ -98,6 +98,13 @@ def test_config_says_why_serve_would_not_start(cli: CommandLine) -> None:
     assert "serve would not start: PUSH_SERVICE_ACCOUNT: missing" in result.stderr
 
 
+def test_config_names_a_variable_that_is_nearly_a_setting(cli: CommandLine) -> None:
+    cli.environment["ARCHIVE_BUKET"] = "kept"
+    result = cli("config", "--json")
+    assert json.loads(result.stdout)["ARCHIVE_BUCKET"] == "landing"
+    assert "ARCHIVE_BUKET: nothing reads it; did you mean ARCHIVE_BUCKET?" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["config", "sweep", "serve"])
 def test_an_environment_that_cannot_be_used_is_said_in_full(cli: CommandLine, command: str) -> None:
     cli.environment.update(DATABASE_URL="mysql://x", LANDING_BUCKET="")
