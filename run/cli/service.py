@@ -67,11 +67,15 @@ def config(as_json: bool) -> None:
 
 
 @click.command()
-def sweep() -> None:
+@json_option
+def sweep(as_json: bool) -> None:
     """Mend once what a crash, a lost message or a dead worker has left; the sweep message does the same."""
     with open_service() as service:
         swept = service.sweeps.sweep()
-    click.echo(", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in swept.items()))
+    if as_json:
+        print_json(swept)
+    else:
+        click.echo(", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in swept.items()))
     if swept.get("put_off"):
         raise Failed("Something could not be done and is tried again later; the log says what.")
 
