@@ -191,7 +191,7 @@ _ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 def look_at_batch(tx: Connection, workflow: str, batch: str) -> ShownBatch:
-    """A batch and its tasks, all as of one moment; the first and only thing of its transaction. Raises Missing."""
+    """A batch and its tasks, all as of one moment, as is what its transaction reads next; it comes first there. Raises Missing."""
     tx.execute(_ONE_MOMENT)
     return show_batch(tx, workflow, batch)
 
