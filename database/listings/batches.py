@@ -191,7 +191,10 @@ _ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 def look_at_batch(tx: Connection, workflow: str, batch: str) -> ShownBatch:
-    """A batch and its tasks, all as of one moment, as is what its transaction reads next; it comes first there. Raises Missing."""
+    """A batch and its tasks, all as of one moment; so is what its transaction reads next. Raises Missing.
+
+    It must come first in its transaction.
+    """
     tx.execute(_ONE_MOMENT)
     return show_batch(tx, workflow, batch)
 
