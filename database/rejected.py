@@ -54,6 +54,27 @@ def find_rejected(tx: Connection, rejected_id: int) -> RejectedMessage | None:
     return None if row is None else _from_row(row)
 
 
+@dataclass(frozen=True)
+class Rejection:
+    """How often a message was rejected, and why the last time."""
+
+    deliveries: int
+    reason: str
+
+
+_REJECTIONS = text("""
+    SELECT rejected_id, deliveries, reason FROM rejected_message
+     WHERE rejected_id = :rejected_id OR starts_with(message_key, :keys_begin)
+     ORDER BY rejected_id
+""")
+
+
+def rejections(tx: Connection, rejected_id: int, keys_begin: str | None) -> dict[int, Rejection]:
+    """The message with this id, and those whose keys begin so, by their ids."""
+    rows = tx.execute(_REJECTIONS, {"rejected_id": rejected_id, "keys_begin": keys_begin})
+    return {row.rejected_id: Rejection(row.deliveries, row.reason) for row in rows}
+
+
 def mark_replayed(tx: Connection, rejected_id: int) -> None:
     """Count a replay, and take the message off the list of what waits for a person."""
     tx.execute(_REPLAYED, {"rejected_id": rejected_id})

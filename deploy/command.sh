@@ -30,4 +30,5 @@ done
 url=$(gcloud secrets versions access "$DATABASE_SECRET_VERSION" --secret="$DATABASE_SECRET")
 export DATABASE_URL=${url/host=\/cloudsql/host=$sockets}
 export GOOGLE_CLOUD_PROJECT=$PROJECT PUBSUB_TOPIC=$TOPIC LANDING_BUCKET ARCHIVE_BUCKET BIGQUERY_LOCATION LOG_LEVEL
+export DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL
 "${PYTHON:-$root/.venv/bin/python}" -m run "${@:2}"

@@ -5,7 +5,10 @@ KEYS=(
   PROJECT REGION SERVICE TOPIC LANDING_BUCKET ARCHIVE_BUCKET BIGQUERY_LOCATION BIGQUERY_DATASETS
   SQL_INSTANCE SQL_TIER SQL_AVAILABILITY SQL_MAX_CONNECTIONS DATABASE_SECRET_VERSION
   THREADS MAX_INSTANCES CPU MEMORY INGRESS LOG_LEVEL
+  SECRETS DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL
 )
+# A service without them has its defaults.
+OPTIONAL=" SECRETS DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL "
 NUMBERS=" SQL_MAX_CONNECTIONS DATABASE_SECRET_VERSION THREADS MAX_INSTANCES "
 
 # While a deployment is under way, instances of two revisions are connected.
@@ -32,7 +35,7 @@ read_environment() {
     if [ "$key" = "$line" ]; then
       problems+=("$file:$number: expected KEY=value")
     elif ! is_key "$key"; then
-      problems+=("$file:$number: there is no key $key")
+      problems+=("$file:$number: there is no key $key$(nearest_key "$key")")
     elif [ -n "${!key+given}" ]; then
       problems+=("$file:$number: $key is given twice")
     else
@@ -43,6 +46,7 @@ read_environment() {
     while IFS= read -r line; do problems+=("$file: $line"); done < <(value_problems "$key")
   done
   [ ${#problems[@]} -eq 0 ] || fail "${problems[@]}"
+  for key in $OPTIONAL; do printf -v "$key" '%s' "${!key:-}"; done
   check_sizes "$file"
   name_things
 }
@@ -51,13 +55,42 @@ is_key() {
   [[ " ${KEYS[*]} " == *" $1 "* ]]
 }
 
+# The end of a sentence that names the key of which this one is a slip of the pen; nothing when none is near.
+nearest_key() {
+  local key best='' least=4 distance
+  for key in "${KEYS[@]}"; do
+    distance=$(distance "$1" "$key")
+    if [ "$distance" -lt "$least" ]; then best=$key least=$distance; fi
+  done
+  [ -z "$best" ] || printf '; did you mean %s?' "$best"
+}
+
+# How many letters must be changed, added or taken away to make one word of the other.
+distance() {
+  local i j corner above row=()
+  for ((j = 0; j <= ${#2}; j++)); do row[j]=$j; done
+  for ((i = 1; i <= ${#1}; i++)); do
+    corner=${row[0]} row[0]=$i
+    for ((j = 1; j <= ${#2}; j++)); do
+      above=${row[j]}
+      [ "${1:i-1:1}" = "${2:j-1:1}" ] || corner=$((corner + 1))
+      if ((above + 1 < corner)); then corner=$((above + 1)); fi
+      if ((row[j - 1] + 1 < corner)); then corner=$((row[j - 1] + 1)); fi
+      row[j]=$corner corner=$above
+    done
+  done
+  echo "${row[${#2}]}"
+}
+
 value_problems() {
   local key=$1 value=${!1:-} allowed='^[A-Za-z0-9._-]+$'
   [ "$key" != BIGQUERY_DATASETS ] || allowed='^[A-Za-z0-9_]+( [A-Za-z0-9_]+)*$'
+  [ "$key" != SECRETS ] || allowed='^[A-Za-z0-9_-]+( [A-Za-z0-9_-]+)*$'
+  [[ $key != *_URL ]] || allowed='^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._/-]*)?$'
   [ "$key" != SERVICE ] || allowed='^[a-z][a-z0-9-]{4,20}[a-z0-9]$'
   [[ $NUMBERS != *" $key "* ]] || allowed='^[1-9][0-9]{0,5}$'
   if [ -z "$value" ]; then
-    echo "$key is missing"
+    [[ $OPTIONAL == *" $key "* ]] || echo "$key is missing"
   elif ! [[ $value =~ $allowed ]]; then
     echo "$key: '$value' does not match $allowed"
   fi

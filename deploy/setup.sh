@@ -169,13 +169,21 @@ create_database() {
     gcloud sql databases create "$DATABASE" --instance="$SQL_INSTANCE"
 }
 
+create_secret() {
+  exists gcloud secrets describe "$1" || gcloud secrets create "$1" --replication-policy=automatic
+  grant secrets add-iam-policy-binding "$1" \
+    --member="serviceAccount:$RUNTIME_ACCOUNT" --role=roles/secretmanager.secretAccessor
+}
+
+has_value() {
+  [ -n "$(gcloud secrets versions list "$1" --limit=1 --format='value(name)')" ]
+}
+
 create_database_secret() {
-  local versions password verb=create
+  local password verb=create
   say "The database's address, in Secret Manager"
-  exists gcloud secrets describe "$DATABASE_SECRET" ||
-    gcloud secrets create "$DATABASE_SECRET" --replication-policy=automatic
-  versions=$(gcloud secrets versions list "$DATABASE_SECRET" --limit=1 --format='value(name)')
-  if [ -z "$versions" ]; then
+  create_secret "$DATABASE_SECRET"
+  if ! has_value "$DATABASE_SECRET"; then
     password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
     ! exists gcloud sql users describe "$DATABASE_USER" --instance="$SQL_INSTANCE" || verb=set-password
     # A flag of the command line would show the password to everybody on this machine.
@@ -184,8 +192,17 @@ create_database_secret() {
     printf 'postgresql://%s:%s@/%s?host=/cloudsql/%s' "$DATABASE_USER" "$password" "$DATABASE" "$SQL_CONNECTION" |
       gcloud secrets versions add "$DATABASE_SECRET" --data-file=-
   fi
-  grant secrets add-iam-policy-binding "$DATABASE_SECRET" \
-    --member="serviceAccount:$RUNTIME_ACCOUNT" --role=roles/secretmanager.secretAccessor
+}
+
+# Their values are given by people, and never pass through a file or a command line of ours.
+create_secrets() {
+  local secret
+  say "The secrets that workflows name"
+  for secret in $SECRETS; do
+    create_secret "$secret"
+    has_value "$secret" ||
+      say "$secret has no value yet; give it one with: gcloud secrets versions add $secret --project=$PROJECT --data-file=-"
+  done
 }
 
 [ $# -eq 1 ] || fail "Usage: deploy/setup.sh deploy/NAME.env"
@@ -201,4 +218,5 @@ create_notification
 create_schedule
 create_database
 create_database_secret
+create_secrets
 say "Done. Next: deploy/submit.sh $1"

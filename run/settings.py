@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from run.errors import InvalidSettings
+from run.setting_problems import field_problems, misspelt_names, problems_text
 from run.setting_values import MOST_PORT, address, bucket_name, postgres_url, topic_name, with_scheme, without_scheme
 
 #: More connections than these Cloud SQL does not take from one instance of Cloud Run.
@@ -194,17 +195,19 @@ class Settings(BaseModel):
         A process that serves push requests must be told how to tell them from anybody else's; one that only gives
         commands (`serves=False`) need not know. Raises InvalidSettings.
         """
-        given = _given(os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        given = _given(environ)
         without_location = list(_problems_of_location(given))
         try:
             settings = cls.model_validate(given)
         except ValidationError as error:
-            raise InvalidSettings(_text([*_field_problems(error), *without_location])) from None
+            problems = [*field_problems(error), *without_location, *misspelt(environ)]
+            raise InvalidSettings(problems_text(problems)) from None
         if settings.is_local and not given.keys() & {"PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT"}:
             settings = settings.model_copy(update={"push_auth": PushAuth.NONE})
         problems = [*without_location, *(settings.serving_problems() if serves else ())]
         if problems:
-            raise InvalidSettings(_text(problems))
+            raise InvalidSettings(problems_text(problems))
         return settings
 
     def serving_problems(self) -> Iterator[str]:
@@ -254,22 +257,31 @@ class Listening(BaseModel):
         try:
             return cls.model_validate(_given(os.environ if environ is None else environ))
         except ValidationError as error:
-            raise InvalidSettings(_text(_field_problems(error))) from None
+            raise InvalidSettings(problems_text(field_problems(error))) from None
 
 
 def read_database_url(environ: Mapping[str, str] | None = None) -> str:
     """Return DATABASE_URL alone, for commands that need nothing else; raises InvalidSettings."""
     value = _given(os.environ if environ is None else environ).get("DATABASE_URL")
     if value is None:
-        raise InvalidSettings(_text(["DATABASE_URL: missing"]))
+        raise InvalidSettings(problems_text(["DATABASE_URL: missing"]))
     try:
         return postgres_url(value)
     except ValueError as error:
-        raise InvalidSettings(_text([f"DATABASE_URL: {error}"])) from None
+        raise InvalidSettings(problems_text([f"DATABASE_URL: {error}"])) from None
+
+
+def misspelt(environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield which variables of `environ` may have been meant for settings, the process's own unless given."""
+    return misspelt_names(os.environ if environ is None else environ, _names())
+
+
+def _names() -> list[str]:
+    return [str(field.validation_alias) for field in Settings.model_fields.values()]
 
 
 def _given(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = (str(field.validation_alias) for field in Settings.model_fields.values())
+    names = _names()
     given: dict[str, Any] = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
     # Nothing is taken off a secret: a space at its end may belong to it.
     secrets = {name.removeprefix("SECRET_"): value for name, value in environ.items() if name.startswith("SECRET_")}
@@ -279,15 +291,3 @@ def _given(environ: Mapping[str, str]) -> dict[str, Any]:
 def _problems_of_location(given: Mapping[str, str]) -> Iterator[str]:
     if not given.keys() & {"BIGQUERY_LOCATION", "BIGQUERY_EMULATOR_HOST"}:
         yield "BIGQUERY_LOCATION: missing; write where BigQuery's datasets are, such as EU or europe-west1"
-
-
-def _field_problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors(include_input=False, include_url=False):
-        if problem["type"] == "default_factory_not_called":
-            continue  # The field that its default is taken from is named already.
-        reason = "missing" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
-        yield f"{problem['loc'][0]}: {reason}"
-
-
-def _text(problems: Iterator[str] | list[str]) -> str:
-    return "The environment cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems)

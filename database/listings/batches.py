@@ -115,7 +115,7 @@ class ListedTask:
     skipped_because_of: str | None
     started_at: datetime | None
     ended_at: datetime | None
-    #: The gist of the last attempt's error.
+    #: The gist of the last attempt's error; None once the task has ended otherwise, as when a person marks it.
     error: str | None
     file: str | None
     generation: int | None
@@ -140,7 +140,8 @@ class ShownBatch:
 _TASKS = text(f"""
     SELECT t.name AS task, tv.kind, bt.status, bt.attempt, bt.takeovers, bt.retried, tv.retries, tv.timeout_seconds,
            tv.rule, tv.allow_failure, own.version_id IS NULL AS removed, bt.reset,
-           bt.skip_cause, s.name AS skipped_because_of, l.started_at, l.ended_at, {GIST} AS error,
+           bt.skip_cause, s.name AS skipped_because_of, l.started_at, l.ended_at,
+           CASE WHEN bt.status NOT IN ('SUCCESS', 'SKIPPED') THEN {GIST} END AS error,
            'gs://' || f.bucket || '/' || f.object AS file, f.generation,
            'gs://' || f.place_bucket || '/' || f.place_object AS place,
            bt.awaits_file, tv.file ->> 'pattern' AS pattern,
@@ -190,7 +191,10 @@ _ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 def look_at_batch(tx: Connection, workflow: str, batch: str) -> ShownBatch:
-    """A batch and its tasks, all as of one moment; the first and only thing of its transaction. Raises Missing."""
+    """A batch and its tasks, all as of one moment; so is what its transaction reads next. Raises Missing.
+
+    It must come first in its transaction.
+    """
     tx.execute(_ONE_MOMENT)
     return show_batch(tx, workflow, batch)
 

@@ -1,4 +1,4 @@
-"""`batch start|list|show|watch|rerun|cancel`. A batch is named by its workflow and its batch id."""
+"""`batch start|list|show|history|watch|rerun|cancel`. A batch is named by its workflow and its batch id."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from typing import Any
 
 import click
 
-from database.listings.batches import ListedBatch, list_attempts, list_batches, look_at_batch
+from database.listings.audit import ListedMove, list_moves
+from database.listings.batches import (
+    ListedAttempt,
+    ListedBatch,
+    ShownBatch,
+    find_batch,
+    list_attempts,
+    list_batches,
+    look_at_batch,
+)
+from database.sessions import Transaction
 from database.statuses import BatchStatus, Status
-from run.cli.batch_view import batch_view, history_view
+from run.cli.batch_view import batch_view, history_view, moves_view
 from run.cli.commands import Failed
 from run.cli.connections import open_database, open_service
 from run.cli.moving import ByHand, carry_out, moving
@@ -75,15 +85,38 @@ def list_(workflow: str | None, as_json: bool, limit: int) -> None:
 @json_option
 def show(workflow: str, batch_id: str, attempts: bool, as_json: bool) -> None:
     """Show a batch: what its tasks do, why one failed, what the others wait for."""
+
+    def look(tx: Transaction) -> tuple[ShownBatch, list[ListedMove], list[ListedAttempt]]:
+        shown = look_at_batch(tx, workflow, batch_id)
+        return shown, list_moves(tx, workflow, batch_id), list_attempts(tx, workflow, batch_id) if attempts else []
+
     with open_database() as database:
-        shown = database.transact(lambda tx: look_at_batch(tx, workflow, batch_id))
-        history = database.transact(lambda tx: list_attempts(tx, workflow, batch_id)) if attempts else []
+        shown, moves, history = database.transact(look)
     if as_json:
         reasons = reasons_by_task(shown)
         tasks = [{**vars(task), "reasons": reasons.get(task.task, ())} for task in shown.tasks]
-        print_json({**vars(shown.batch), "tasks": tasks} | ({"attempts": history} if attempts else {}))
+        print_json({**vars(shown.batch), "tasks": tasks, "audit": moves} | ({"attempts": history} if attempts else {}))
         return
     show_answer(batch_view(shown), *([history_view(history)] if attempts else []))
+
+
+@batch.command()
+@_workflow
+@_batch
+@json_option
+def history(workflow: str, batch_id: str, as_json: bool) -> None:
+    """Show what has happened to a batch: who did what to it and why, and every attempt."""
+
+    def look(tx: Transaction) -> tuple[list[ListedMove], list[ListedAttempt]]:
+        find_batch(tx, workflow, batch_id)
+        return list_moves(tx, workflow, batch_id), list_attempts(tx, workflow, batch_id)
+
+    with open_database() as database:
+        moves, attempts = database.transact(look)
+    if as_json:
+        print_json({"audit": moves, "attempts": attempts})
+        return
+    show_answer(moves_view(moves), history_view(attempts))
 
 
 @batch.command()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import yaml
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from database.listings.audit import ListedMove
 from database.listings.batches import ListedAttempt, ListedBatch, ListedCancellation, ListedTask, ShownBatch
 from database.statuses import SkipCause, Status
 from run.cli.escaping import in_lines, in_one_line
@@ -26,6 +28,21 @@ def batch_view(shown: ShownBatch) -> Group:
         lines.append(_task_line(task, width, now))
         waits = [in_words(reason, task, now) for reason in reasons.get(task.task, ())]
         lines += [below(line) for line in _remarks(task, waits)]
+    return Group(*lines)
+
+
+def moves_view(moves: Sequence[ListedMove]) -> Group:
+    """Everything that was done by hand, with its reason."""
+    lines: list[RenderableType] = [Text("By hand", "bold")]
+    for move in moves:
+        what = f"{move.action} task {move.task}" if move.task else f"{move.action} batch"
+        lines.append(Text.assemble(in_one_line(f"{move.actor}: {what}"), (f"  {moment(move.at)} UTC", "dim")))
+        if move.reason:
+            lines.append(below(Text(in_lines(move.reason))))
+        if move.details:
+            lines.append(below(Text(in_lines(_written(move.details)), "dim")))
+    if not moves:
+        lines.append(Text("nothing", "dim"))
     return Group(*lines)
 
 
@@ -50,8 +67,11 @@ def _head(batch: ListedBatch) -> Iterator[Text]:
     if batch.deadline_at is not None:
         yield _deadline(batch, batch.deadline_at)
     if batch.params:
-        written = yaml.safe_dump(dict(batch.params), default_flow_style=True, allow_unicode=True, width=10_000)
-        yield Text(in_lines(f"params {written.strip()}"), "dim")
+        yield Text(in_lines(f"params {_written(batch.params)}"), "dim")
+
+
+def _written(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(values), default_flow_style=True, allow_unicode=True, width=10_000).strip()
 
 
 def _deadline(batch: ListedBatch, deadline_at: datetime) -> Text:

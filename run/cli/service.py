@@ -17,7 +17,7 @@ from run.cli.commands import Failed
 from run.cli.connections import open_service
 from run.cli.options import json_option
 from run.cli.printing import print_json, print_table
-from run.settings import Settings, read_database_url
+from run.settings import Settings, misspelt, read_database_url
 
 _HIDDEN = "***"
 
@@ -60,16 +60,22 @@ def config(as_json: bool) -> None:
     else:
         rows = [(name, "" if value is None else str(value)) for name, value in shown.items()]
         print_table(("VARIABLE", "VALUE"), rows, if_none="")
+    for problem in misspelt():
+        click.echo(problem, err=True)
     for problem in settings.serving_problems():
         click.echo(f"serve would not start: {problem}", err=True)
 
 
 @click.command()
-def sweep() -> None:
+@json_option
+def sweep(as_json: bool) -> None:
     """Mend once what a crash, a lost message or a dead worker has left; the sweep message does the same."""
     with open_service() as service:
         swept = service.sweeps.sweep()
-    click.echo(", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in swept.items()))
+    if as_json:
+        print_json(swept)
+    else:
+        click.echo(", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in swept.items()))
     if swept.get("put_off"):
         raise Failed("Something could not be done and is tried again later; the log says what.")
 

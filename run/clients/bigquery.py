@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -51,14 +51,22 @@ class FinishedJob:
     """A job that BigQuery has confirmed to be done without an error.
 
     `statistics` is the REST resource's, numbers as numbers; `errors` are those that did not end the job, such as
-    skipped rows. `first_row` is a sentence when the result could not be read.
+    skipped rows.
     """
 
     id: str
     location: str | None
     statistics: Mapping[str, Any]
     errors: tuple[Mapping[str, Any], ...] = ()
-    first_row: Mapping[str, Any] | str | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The first rows of a query's result, and how many it has in all; a query that selects nothing has no columns."""
+
+    columns: tuple[str, ...]
+    total: int
+    rows: tuple[Mapping[str, Any], ...]
 
 
 Job = RunningJob | FinishedJob
@@ -121,6 +129,18 @@ class BigQuery:
         """The job of this id as it is now; None when there is none."""
         job = self._look_for(job_id)
         return None if job is None else self._seen(job)
+
+    def result(self, job: FinishedJob, *, most_rows: int) -> Result:
+        """The first rows of what a query job has selected; BigQuery keeps the result for about a day."""
+        known = {
+            "jobReference": {"projectId": self.project, "jobId": job.id, "location": job.location},
+            "configuration": {"query": {}},
+            "status": {"state": "DONE"},
+        }
+        with _answered(f"reading the result of BigQuery job {job.id}"):
+            found = bigquery.QueryJob.from_api_repr(known, self._client).result(max_results=most_rows, **self._limits)
+            rows = tuple(dict(row.items()) for row in found)
+        return Result(tuple(column.name for column in found.schema or ()), found.total_rows or 0, rows)
 
     def end_job(self, job_id: str, labels: Mapping[str, str]) -> End:
         """End the job of this id; when there is none, take its id, so that whoever is late cannot begin it.
@@ -213,16 +233,7 @@ class BigQuery:
             details = {"job_id": job.job_id, "reason": job.error_result.get("reason"), "errors": list(errors)}
             raise job_failure(doing, job.error_result, details)
         statistics = _numbers(dict(job._properties.get("statistics", {})))  # noqa: SLF001  # The resource as it came.
-        return FinishedJob(job.job_id, job.location, statistics, errors, self._first_row(job))
-
-    def _first_row(self, job: Any) -> Mapping[str, Any] | str | None:
-        if job.job_type != "query" or job.statement_type not in {"SELECT", "SCRIPT"}:
-            return None
-        try:
-            row = next(iter(job.result(max_results=1, **self._limits)), None)
-        except Exception as error:  # noqa: BLE001  # The job is done, and nothing about reading it can undo that.
-            return f"could not be read: {type(error).__name__}: {error}"
-        return None if row is None else dict(row.items())
+        return FinishedJob(job.job_id, job.location, statistics, errors)
 
 
 def _is_fence(job: Any) -> bool:

@@ -163,8 +163,13 @@ def _day(message: FileMessage, delivery: Delivery) -> date | None:
     return None if moment is None else moment.date()
 
 
+def rejected_keys_begin(uri: str, generation: int) -> str:
+    """How the keys of rejected messages begin that are about one generation of an object, each for one task."""
+    return f"file {uri}#{generation} for task "
+
+
 def _rejected_key(arrival: Arrival, file_task: FileTask) -> str:
-    return f"file {arrival.uri}#{arrival.generation} for task {file_task.task_id}"
+    return f"{rejected_keys_begin(arrival.uri, arrival.generation)}{file_task.task_id}"
 
 
 @lru_cache(maxsize=1000)

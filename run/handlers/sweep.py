@@ -45,6 +45,9 @@ PUT_OFF_SECONDS = 60.0
 
 _ASKS_OUTSIDE = (DueKind.POLL, DueKind.CANCELLATION)
 
+#: Everything that a sweep counts, in the order in which it is told; `put_off` is what could not be done.
+COUNTED = ("overdue_messages", "dead_attempts", *(kind.value for kind in DueKind), "put_off")
+
 #: What is done only now and then: how often, in seconds, and the work, which says whether it is finished.
 Chores = Mapping[str, tuple[float, Callable[[float], bool]]]
 
@@ -69,7 +72,7 @@ class SweepHandler:
         """
         until = time.monotonic() + seconds
         last_moment = max(until, time.monotonic() + SECONDS_OF_A_KICK)
-        done: Counter[str] = Counter({"overdue_messages": 0, "dead_attempts": 0})
+        done = Counter(dict.fromkeys(COUNTED, 0))
         seen: set[Due] = set()
         published: set[ToPublish] = set()
         for passes in count(1):

@@ -6,6 +6,7 @@ from typing import Any
 
 from run.clients import Clients
 from run.kinds.archive_file import ArchiveFile
+from run.kinds.bigquery_check import BigQueryCheck
 from run.kinds.bigquery_query import BigQueryQuery
 from run.kinds.cloud_run_job import CloudRunJob
 from run.kinds.dataform_run import DataformRun
@@ -19,6 +20,7 @@ KINDS: tuple[type[Kind[Any]], ...] = (
     LoadFile,
     BigQueryQuery,
     DataformRun,
+    BigQueryCheck,
     ArchiveFile,
     External,
     HttpRequest,

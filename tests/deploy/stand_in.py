@@ -42,8 +42,8 @@ def _answer(command: Command, before: list[Command]) -> str | None:
             answer: str | None = PROJECT_NUMBER
         case ["storage", "service-agent", *_]:
             answer = "service-agent@gs-project-accounts.iam.gserviceaccount.com"
-        case ["secrets", "versions", "list", *_]:
-            answer = "1" if any(past[1:4] == ["secrets", "versions", "add"] for past in before) else ""
+        case ["secrets", "versions", "list", secret, *_]:
+            answer = "1" if any(past[1:5] == ["secrets", "versions", "add", secret] for past in before) else ""
         case ["storage", "buckets", "notifications", "list", *_]:
             answer = json.dumps([past for past in before if past[1:5] == [*command[1:4], "create"]])
         case ["secrets", "versions", "access", *_]:

@@ -54,6 +54,16 @@ def test_every_variable_of_the_service_is_one_that_the_settings_read() -> None:
     assert set(_environment_of_the_service()) <= _known_variables()
 
 
+def test_every_setting_reaches_the_service_or_has_a_reason_not_to() -> None:
+    left_out = _known_variables() - set(_environment_of_the_service())
+    local = {"PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "LOOPBACK_URL"}
+    set_by_cloud_run = {"PORT", "K_SERVICE"}
+    made_of_others = {"DATABASE_POOL_SIZE"}
+    for_verify_only = {"OIDC_CERTS_URL"}
+    read_from_secret_manager = {"SECRET_*"}
+    assert left_out == local | set_by_cloud_run | made_of_others | for_verify_only | read_from_secret_manager
+
+
 def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
     values = {
         "PROJECT_ID": "my-project",
@@ -62,6 +72,8 @@ def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
         "_LANDING_BUCKET": "my-landing",
         "_ARCHIVE_BUCKET": "my-archive",
         "_THREADS": "8",
+        "_POWER_BI_URL": "https://api.powerbigov.us",
+        **dict.fromkeys(["_DATAFORM_URL", "_CLOUD_RUN_URL", "_SECRETMANAGER_URL", "_MICROSOFT_LOGIN_URL"], ""),
     }
     given = {
         name: re.sub(r"\$\{(\w+)\}", lambda match: values.get(match[1], match[1].strip("_").lower()), text)
@@ -72,6 +84,8 @@ def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
     assert settings.push_auth == "cloud_run"
     assert settings.push_audience == "https://service-123456789012.region.run.app"
     assert settings.push_service_account == "service-push@my-project.iam.gserviceaccount.com"
+    assert settings.power_bi_url == "https://api.powerbigov.us"
+    assert settings.dataform_url == "https://dataform.googleapis.com", "an empty one is the default"
 
 
 def test_the_service_is_private() -> None:

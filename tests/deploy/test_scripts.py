@@ -18,7 +18,7 @@ from run.handlers.sweep import SECONDS_OF_A_KICK
 from run.local.postgres import Postgres
 from run.local.topics import SWEEP_ACK_DEADLINE_SECONDS
 from tests.deploy.conftest import Terminal
-from tests.deploy.files import DEPLOY, ROOT, environment_keys, read_cloudbuild
+from tests.deploy.files import DEPLOY, EXAMPLE, ROOT, environment_keys, read_cloudbuild
 from tests.local_parts import miss
 
 SCRIPTS = sorted(DEPLOY.glob("*.sh"))
@@ -196,6 +196,28 @@ def test_all_problems_of_a_file_are_named_at_once(terminal: Terminal) -> None:
     assert terminal.commands() == []
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("LANDING_BUKET", "LANDING_BUCKET"),
+        ("REGOIN", "REGION"),
+        ("BIGQUERY_DATASET", "BIGQUERY_DATASETS"),
+        ("SECRET", "SECRETS"),
+        ("Memory_", None),
+    ],
+)
+def test_a_key_that_nothing_reads_is_refused_naming_the_nearest_that_is_read(
+    terminal: Terminal, written: str, meant: str | None
+) -> None:
+    terminal.edit(**{written: "x"})
+    for script in ("setup.sh", "submit.sh", "command.sh"):
+        done = terminal.run(script, *(["batch"] if script == "command.sh" else []))
+        assert done.returncode == 2
+        said = f": there is no key {written}" + (f"; did you mean {meant}?" if meant else "")
+        assert done.stderr.rstrip().endswith(said)
+    assert terminal.commands() == []
+
+
 def test_a_key_given_twice_is_refused(terminal: Terminal) -> None:
     terminal.file.write_text(terminal.file.read_text() + "REGION=us-east1\n")
     assert "REGION is given twice" in terminal.run("setup.sh").stderr
@@ -231,6 +253,83 @@ def test_a_submission_gives_every_substitution_that_the_build_declares(terminal:
     assert values["_LANDING_BUCKET"] == "my-project-landing"
 
 
+def test_addresses_that_an_environment_leaves_out_are_the_service_s_own(terminal: Terminal) -> None:
+    urls = [key for key in environment_keys() if key.endswith("_URL")]
+    assert len(urls) == 5
+    terminal.edit(**dict.fromkeys(urls), SECRETS=None)
+    done = terminal.run("submit.sh")
+    assert done.returncode == 0, done.stderr
+    submit = _one(terminal.commands(), "builds", "submit")
+    given = next(word for word in submit if word.startswith("--substitutions="))
+    assert all(f"_{key}=," in given for key in urls)
+
+
+def test_an_address_without_tls_or_a_secret_with_a_value_is_refused(terminal: Terminal) -> None:
+    terminal.edit(POWER_BI_URL="http://api.powerbi.com", SECRETS="crm-token=s3cret")
+    done = terminal.run("setup.sh")
+    assert "POWER_BI_URL: 'http://api.powerbi.com' does not match" in done.stderr
+    assert "SECRETS: 'crm-token=s3cret' does not match" in done.stderr
+
+
+def test_the_service_may_read_the_secrets_that_the_file_names_and_no_others(terminal: Terminal) -> None:
+    terminal.edit(SECRETS="power-bi-client crm_token")
+    first = _set_up(terminal)
+    granted = {name for name, role in _granted(first, RUNTIME_ACCOUNT) if role == "roles/secretmanager.secretAccessor"}
+    assert granted == {"cloud-accelerator-database-url", "power-bi-client", "crm_token"}
+    for secret in ("power-bi-client", "crm_token"):
+        _one(first, "secrets", "create", secret)
+        assert ["secrets", "versions", "add", secret] not in [command[1:5] for command in first]
+    assert [command for command in _set_up(terminal) if command[1:3] == ["secrets", "create"]] == []
+
+
+def test_a_secret_without_a_value_is_said_with_the_command_that_gives_it_one(terminal: Terminal) -> None:
+    terminal.edit(SECRETS="crm-token")
+    said = "crm-token has no value yet; give it one with: gcloud secrets versions add crm-token"
+    assert said in terminal.run("setup.sh").stdout
+    command = [str(terminal.folder / "bin" / "gcloud"), "secrets", "versions", "add", "crm-token"]
+    subprocess.run(command, env={"STAND_IN_LOG": str(terminal.folder / "log")}, check=True)
+    assert "has no value" not in terminal.run("setup.sh").stdout
+
+
+#: Every value otherwise than in the example.
+ELSEWHERE = {
+    "PROJECT": "other-company",
+    "REGION": "asia-south1",
+    "SERVICE": "pipelines",
+    "TOPIC": "events",
+    "LANDING_BUCKET": "other-in",
+    "ARCHIVE_BUCKET": "other-kept",
+    "BIGQUERY_LOCATION": "asia-south1",
+    "BIGQUERY_DATASETS": "zoho stock",
+    "SQL_INSTANCE": "memory",
+    "SQL_TIER": "db-custom-2-7680",
+    "CPU": "2",
+    "MEMORY": "2Gi",
+}
+
+
+def test_nothing_of_one_environment_is_written_into_the_scripts_of_all(terminal: Terminal) -> None:
+    example = dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+    terminal.edit(**ELSEWHERE)
+    for script in ("setup.sh", "submit.sh"):
+        done = terminal.run(script)
+        assert done.returncode == 0, done.stderr
+    told = "\n".join(shlex.join(command) for command in terminal.commands())
+    for key, value in ELSEWHERE.items():
+        assert all(word in told for word in value.split()), key
+        if key not in {"CPU", "MEMORY"}:  # Too short to be looked for; they are among the substitutions.
+            assert not re.search(rf"\b{re.escape(example[key])}\b", told), key
+
+
+def test_the_build_has_no_value_of_its_own_for_what_an_environment_says() -> None:
+    build = (ROOT / "cloudbuild.yaml").read_text()
+    for key, value in re.findall(r"^([A-Z_]+)=(\S+)$", EXAMPLE.read_text(), re.MULTILINE):
+        declared = read_cloudbuild()["substitutions"].get(f"_{key}")
+        assert declared in ("", None), key
+        if len(value) > 4:
+            assert value not in re.sub(r"#.*", "", build), key
+
+
 def test_only_the_push_account_may_call_the_service(terminal: Terminal) -> None:
     terminal.run("submit.sh")
     grants = [command for command in terminal.commands() if "add-iam-policy-binding" in command]
@@ -243,9 +342,9 @@ def test_a_build_that_fails_is_a_failure(terminal: Terminal) -> None:
     assert terminal.run("submit.sh").returncode == 1
 
 
-def test_a_command_reaches_the_database_through_the_proxy(
-    terminal: Terminal, postgres: Postgres, database_url: str
-) -> None:
+@pytest.fixture
+def proxy(terminal: Terminal, postgres: Postgres) -> Path:
+    """The Cloud SQL Auth Proxy's stand-in; the file is there when it has ended."""
     proxy = terminal.folder / "bin" / "cloud-sql-proxy"
     ended = terminal.folder / "ended"
     # Where the real one makes a socket, this one makes a link to that of a Postgres here.
@@ -258,9 +357,32 @@ wait
 """
     )
     proxy.chmod(0o755)
+    return ended
+
+
+def test_a_command_reaches_the_database_through_the_proxy(
+    terminal: Terminal, proxy: Path, postgres: Postgres, database_url: str
+) -> None:
     secret = database_url.replace(quote(str(postgres.socket_folder)), CLOUD_SQL)
     python = {"PYTHON": sys.executable, "STAND_IN_SECRET": secret}
     done = terminal.run("command.sh", "workflow", "list", "--json", environment=python)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
-    assert ended.exists()
+    assert proxy.exists()
+
+
+@pytest.mark.usefixtures("proxy")
+def test_the_settings_of_an_environment_are_shown_without_its_secrets(terminal: Terminal) -> None:
+    secret = f"postgresql://cloud_accelerator:s3cret@/cloud_accelerator?host={CLOUD_SQL}"
+    python = {"PYTHON": sys.executable, "STAND_IN_SECRET": secret}
+    shown = []
+    for landing in ("dev-landing", "prod-landing"):
+        terminal.edit(LANDING_BUCKET=landing, POWER_BI_URL=f"https://{landing}.example")
+        done = terminal.run("command.sh", "config", "--json", environment=python)
+        assert done.returncode == 0, done.stderr
+        assert "s3cret" not in done.stdout + done.stderr
+        shown.append(json.loads(done.stdout))
+    assert [one["LANDING_BUCKET"] for one in shown] == ["dev-landing", "prod-landing"]
+    assert [one["POWER_BI_URL"] for one in shown] == ["https://dev-landing.example", "https://prod-landing.example"]
+    assert shown[0]["DATABASE_URL"].startswith("postgresql://cloud_accelerator:***@/")
+    assert shown[0]["GOOGLE_CLOUD_PROJECT"] == "my-project"

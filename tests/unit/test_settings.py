@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import make_url
 
 from run.errors import InvalidSettings
-from run.settings import GOOGLE_CERTS_URL, Listening, PushAuth, Settings, read_database_url
+from run.settings import GOOGLE_CERTS_URL, Listening, PushAuth, Settings, misspelt, read_database_url
 
 BASE = {
     "DATABASE_URL": "postgresql://loader:s3cret@db:5432/accelerator",
@@ -49,6 +49,17 @@ def test_all_missing_and_wrong_variables_are_named_at_once() -> None:
         "LOG_LEVEL",
         LOCATION,
     ]
+
+
+def test_a_variable_that_is_nearly_the_name_of_a_missing_one_is_named() -> None:
+    misspelled = {**BASE, "LANDING_BUKET": "landing", "LANDING_BUCKET": "", "HOME": "/root", "SECRET_PORTS": "s3cret"}
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.from_environment(misspelled)
+    assert "LANDING_BUKET: nothing reads it; did you mean LANDING_BUCKET?" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert "HOME" not in str(caught.value)
+    assert list(misspelt({**BASE, "LOG_LEVL": "DEBUG"})) == ["LOG_LEVL: nothing reads it; did you mean LOG_LEVEL?"]
+    assert list(misspelt({**BASE, **VERIFY, "THREADS_": "1", "THREADS": "1"})) == []
 
 
 def test_the_database_password_is_in_no_text_and_in_no_error() -> None:

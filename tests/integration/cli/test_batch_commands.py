@@ -200,6 +200,51 @@ def test_attempts_are_shown_with_their_whole_error_and_what_they_told(half_baked
     assert attempts[0]["started_at"].endswith("Z")
 
 
+@pytest.fixture
+def moved(half_baked: CommandLine) -> CommandLine:
+    """The same after ann has let it bake again and bob has given up, beside a batch whose name begins alike."""
+    half_baked.room.start("2024-03 b")
+    half_baked.good("task", "mark", "cake", "2024-03 b", "wrap", "--success", "--actor", "eve")
+    half_baked.good("batch", "cancel", "cake", "2024-03 b", "--actor", "eve")
+    half_baked.good("task", "rerun", "cake", "2024-03", "bake", "--reason", "the oven\nis hot", "--actor", "ann")
+    half_baked.good("batch", "cancel", "cake", "2024-03", "--actor", "bob\x1b[2J")
+    return half_baked
+
+
+def test_history_says_who_did_what_when_and_why_and_shows_every_attempt(moved: CommandLine) -> None:
+    history = moved.json("batch", "history", "cake", "2024-03")
+    assert [(row["actor"], row["action"], row["task"], row["reason"]) for row in history["audit"]] == [
+        ("ann", "rerun", "bake", "the oven\nis hot"),
+        ("bob\x1b[2J", "cancel", None, None),
+    ]
+    assert all(row["at"].endswith("Z") for row in history["audit"])
+    assert history["audit"][0]["details"] == {"downstream": False}
+    assert [(row["task"], row["attempt"]) for row in history["attempts"]] == [("mix", 1), ("bake", 1)]
+    said = moved.good("batch", "history", "cake", "2024-03")
+    by_hand, _, attempts = said.partition("History\n")
+    assert re.search(r"\nann: rerun task bake  \d{4}-\d\d-\d\d [\d:]{8} UTC\n    the oven\n    is hot\n", by_hand)
+    assert r"bob\x1b[2J: cancel batch" in by_hand
+    assert "eve" not in said
+    assert "✗ bake attempt 1  ERROR" in attempts
+
+
+def test_show_has_the_audit_in_json(moved: CommandLine) -> None:
+    shown = moved.json("batch", "show", "cake", "2024-03")
+    assert shown["audit"] == moved.json("batch", "history", "cake", "2024-03")["audit"]
+    assert [row["actor"] for row in moved.json("batch", "show", "cake", "2024-03 b")["audit"]] == ["eve", "eve"]
+
+
+def test_the_history_of_a_batch_begins_with_who_opened_it(cli: CommandLine) -> None:
+    cli.apply(chain("w", "a"))
+    cli.good("batch", "start", "w", "2024-03", "--actor", "ann")
+    (row,) = cli.json("batch", "history", "w", "2024-03")["audit"]
+    assert (row["actor"], row["action"], row["task"]) == ("ann", "start", None)
+
+
+def test_a_batch_that_nobody_has_touched_says_so(half_baked: CommandLine) -> None:
+    assert half_baked.good("batch", "history", "cake", "2024-03").startswith("By hand\nnothing\n")
+
+
 def test_piped_lines_are_whole_and_without_colour(cli: CommandLine) -> None:
     batch = "b" * 190
     cli.apply(chain("w", "a"))
@@ -222,7 +267,7 @@ def test_what_a_terminal_would_obey_in_an_error_is_escaped(cli: CommandLine, com
     assert all(one.isprintable() for one in said.replace("\n", ""))
 
 
-@pytest.mark.parametrize("command", ["show", "watch"])
+@pytest.mark.parametrize("command", ["show", "history", "watch"])
 def test_a_batch_that_is_not_there_is_one_line(cli: CommandLine, command: str) -> None:
     assert cli.bad("batch", command, "cake", "x") == "there is no workflow 'cake'\n"
     cli.room.apply({"mix": []})

@@ -11,6 +11,7 @@ import pytest
 import requests
 from sqlalchemy import make_url
 
+from run.handlers.sweep import COUNTED
 from run.local.ports import ReservedPort
 from run.local.postgres import Postgres
 from tests.integration.cli.conftest import ROOT, CommandLine
@@ -98,6 +99,13 @@ def test_config_says_why_serve_would_not_start(cli: CommandLine) -> None:
     assert "serve would not start: PUSH_SERVICE_ACCOUNT: missing" in result.stderr
 
 
+def test_config_names_a_variable_that_is_nearly_a_setting(cli: CommandLine) -> None:
+    cli.environment["ARCHIVE_BUKET"] = "kept"
+    result = cli("config", "--json")
+    assert json.loads(result.stdout)["ARCHIVE_BUCKET"] == "landing"
+    assert "ARCHIVE_BUKET: nothing reads it; did you mean ARCHIVE_BUCKET?" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["config", "sweep", "serve"])
 def test_an_environment_that_cannot_be_used_is_said_in_full(cli: CommandLine, command: str) -> None:
     cli.environment.update(DATABASE_URL="mysql://x", LANDING_BUCKET="")
@@ -114,10 +122,35 @@ def test_sweep_publishes_what_is_overdue(cli: CommandLine) -> None:
     cli.apply(NUMBERED)
     cli.good("batch", "start", "numbered")
     cli.pushes.messages.clear()
-    assert cli.good("sweep") == "overdue messages: 0, dead attempts: 0\n"
+    others = "retry: 0, poll: 0, handed back: 0, completion: 0, cancellation: 0, deadline: 0, put off: 0"
+    assert cli.good("sweep") == f"overdue messages: 0, dead attempts: 0, {others}\n"
     cli.room.change("UPDATE batch_task SET publish_after = now() - interval '1 s'")
-    assert cli.good("sweep") == "overdue messages: 1, dead attempts: 0\n"
+    assert cli.good("sweep") == f"overdue messages: 1, dead attempts: 0, {others}\n"
     assert [message["trigger_type"] for message in cli.pushes.messages] == ["task"]
+
+
+def test_sweep_counts_everything_that_it_did_as_json(cli: CommandLine) -> None:
+    cli.apply(NUMBERED)
+    cli.good("batch", "start", "numbered")
+    cli.room.change("UPDATE batch_task SET publish_after = now() - interval '1 s'")
+    assert cli.json("sweep") == {
+        "overdue_messages": 1,
+        "dead_attempts": 0,
+        "retry": 0,
+        "poll": 0,
+        "handed_back": 0,
+        "completion": 0,
+        "cancellation": 0,
+        "deadline": 0,
+        "put_off": 0,
+    }
+
+
+def test_the_document_names_everything_that_a_sweep_counts() -> None:
+    said = (ROOT / "docs" / "commands.md").read_text().partition("\n### sweep\n")[2].partition("\n## ")[0]
+    [example] = [line for line in said.splitlines() if line.startswith("overdue messages")]
+    assert [pair.partition(":")[0].replace(" ", "_") for pair in example.split(", ")] == list(COUNTED)
+    assert all(f"`{name}`" in said for name in COUNTED)
 
 
 def test_help_answers_at_once() -> None:

@@ -70,6 +70,23 @@ def test_mark_says_how_a_task_has_ended_and_what_follows_happens(
     assert audit == [("ann", "mark", "task cake 2024-03 decorate", None, status)]
 
 
+@pytest.mark.parametrize("mark", ["--success", "--skipped"])
+def test_what_a_person_has_marked_does_not_show_the_error_of_its_last_attempt_any_more(
+    burnt: CommandLine, mark: str
+) -> None:
+    assert "no cherries" in burnt.good("batch", "show", "cake", "2024-03")
+    burnt.good("task", "mark", "cake", "2024-03", "decorate", mark)
+    assert "no cherries" not in burnt.good("batch", "show", "cake", "2024-03")
+    errors = {task["task"]: task["error"] for task in burnt.json("batch", "show", "cake", "2024-03")["tasks"]}
+    assert errors["decorate"] is None
+    assert "no cherries" in burnt.good("batch", "show", "cake", "2024-03", "--attempts"), "history keeps it"
+
+
+def test_a_task_that_runs_again_shows_the_error_of_its_last_attempt_until_that_has_ended(burnt: CommandLine) -> None:
+    burnt.good("task", "rerun", "cake", "2024-03", "decorate")
+    assert "no cherries" in burnt.good("batch", "show", "cake", "2024-03")
+
+
 def test_mark_error_fails_what_had_succeeded(cli: CommandLine) -> None:
     cli.room.apply(NEEDS)
     cli.room.start("2024-03")

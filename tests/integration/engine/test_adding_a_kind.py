@@ -1,8 +1,10 @@
-"""The kind that docs/kinds.md shows is a whole kind: nothing but itself is needed to run it."""
+"""The kind that docs/kinds.md shows is a whole kind: one module of under 40 lines, and one line in the table."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
@@ -22,13 +24,21 @@ from run.settings import Settings
 from run.workflows.reader import read_workflows
 from tests.engine_room import EngineRoom
 
-PAGE = (Path(__file__).parents[3] / "docs" / "kinds.md").read_text().partition("\n## Add a kind\n")[2]
+ROOT = Path(__file__).parents[3]
+MOST_LINES = 40
+PAGE = (ROOT / "docs" / "kinds.md").read_text().partition("\n## Add a kind\n")[2]
 
 
 def shown(language: str) -> str:
     """The one example in this language."""
     [example] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return str(example)
+
+
+def the_line() -> str:
+    """What the page adds to the table of kinds."""
+    [line] = re.findall(r"The line is `(\w+),`", PAGE)
+    return str(line)
 
 
 @pytest.fixture
@@ -44,8 +54,7 @@ def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Kind[
     spec.loader.exec_module(module)
     settings = Settings(database_url="postgresql://nobody@localhost/none", project="local", landing_bucket="landing")
     clients = Clients(settings)
-    [line] = re.findall(r"The line is `(\w+),`", PAGE)
-    added: Kind[Any] = getattr(module, line)(clients)
+    added: Kind[Any] = getattr(module, the_line())(clients)
     return {**build_kinds(clients), added.name: added}
 
 
@@ -85,3 +94,39 @@ def test_its_keys_are_checked(
     (tmp_path / "w.yaml").write_text(shown("yaml").replace(before, after))
     with pytest.raises(InvalidWorkflow, match=problem):
         read_workflows([tmp_path / "w.yaml"], kinds, {})
+
+
+def test_it_is_shown_in_under_forty_lines() -> None:
+    assert len(shown("python").splitlines()) < MOST_LINES
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The service as it is, in a folder of its own, and a workflow file with a task of the new kind."""
+    for package in ("run", "database"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "w.yaml").write_text(shown("yaml"))
+    return tmp_path
+
+
+def check(copy: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "run", "workflow", "check", "w.yaml"]
+    return subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_one_module_and_one_line_in_the_table_are_all_that_the_service_needs(copy: Path) -> None:
+    (copy / "run" / "kinds" / "announce.py").write_text(shown("python"))
+    unknown = check(copy)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "announce" in unknown.stderr
+
+    table = copy / "run" / "kinds" / "__init__.py"
+    [the_import] = re.findall(r"`(from run\.kinds\.announce import \w+)`", PAGE)
+    text = table.read_text().replace("from run.kinds.kind ", f"{the_import}\nfrom run.kinds.kind ", 1)
+    text, added = re.subn(r"^\)$", f"    {the_line()},\n)", text, count=1, flags=re.MULTILINE)
+    assert added == 1
+    table.write_text(text)
+
+    known = check(copy)
+    assert (known.returncode, known.stderr) == (0, "")
+    assert known.stdout == "w.yaml: fine, workflow announcements with 1 task\n"

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 STOPPED = {"reason": "stopped", "message": "Job execution was cancelled: User requested cancellation"}
 #: How many rows every load job brings.
@@ -44,6 +44,14 @@ class BigQueryWire:
         self.silent = False
         self.silent_from_insert = False
         self.unreadable_results = False
+        self.silent_results = False
+        #: How many rows were asked for, each number once.
+        self.asked_rows: set[str] = set()
+        self.statement_type = "SELECT"
+        #: What every query selects: its columns, each with a type, its first rows, and how many rows it has in all.
+        self.columns: dict[str, str] = {}
+        self.first_rows: list[list[str | None]] = []
+        self.total_rows = 0
         self.patch_refusal: tuple[int, str] | None = None
         self._states: dict[str, list[str]] = {}
         self._ended: set[str] = set()
@@ -82,7 +90,7 @@ class BigQueryWire:
             "statistics": {
                 "creationTime": str(int((time.time() - self.age) * 1000)),
                 "load": {"outputRows": str(LOADED), "outputBytes": "12", "badRecords": "0"},
-                "query": {"statementType": "SELECT"},
+                "query": {"statementType": self.statement_type, "totalBytesProcessed": "7"},
             },
             "status": {"errorResult": error, "errors": [error]} if error else {},
         }
@@ -135,9 +143,17 @@ class BigQueryWire:
             return 200, self.job(job_id)
         if "/queries/" in path and self.unreadable_results:
             return 403, _error(403, "accessDenied")
+        if "/queries/" in path and self.silent_results:
+            return 503, _error(503, "backendError")
         if "/queries/" in path and job_id in self.jobs:
-            return 200, {"jobComplete": True, "totalRows": "0", "schema": {"fields": []}, "rows": []}
+            return 200, self.result()
         return self.table(job_id) if "/tables/" in path else (404, _error(404, "notFound"))
+
+    def result(self) -> dict[str, Any]:
+        """A response of jobs.getQueryResults, with the first page of rows."""
+        fields = [{"name": name, "type": type_, "mode": "NULLABLE"} for name, type_ in self.columns.items()]
+        rows = [{"f": [{"v": value} for value in row]} for row in self.first_rows]
+        return {"jobComplete": True, "totalRows": str(self.total_rows), "schema": {"fields": fields}, "rows": rows}
 
     def table(self, name: str) -> tuple[int, Mapping[str, Any]]:
         if name not in self.tables:
@@ -174,7 +190,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(*self.wire.insert(json.loads(body)))
 
     def do_GET(self) -> None:
-        self._answer(*self.wire.get(urlsplit(self.path).path))
+        address = urlsplit(self.path)
+        if "/queries/" in address.path:
+            self.wire.asked_rows.update(parse_qs(address.query)["maxResults"])
+        self._answer(*self.wire.get(address.path))
 
     def do_PATCH(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))

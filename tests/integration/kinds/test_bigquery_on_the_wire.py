@@ -138,10 +138,10 @@ def test_a_job_that_is_known_and_cannot_be_found_leaves_the_attempt_open(
         client.load("job", LOAD)
 
 
-def test_a_result_that_cannot_be_read_does_not_undo_a_success(wire: BigQueryWire) -> None:
+def test_a_result_that_cannot_be_read_does_not_undo_a_success(room_on_the_wire: Room, wire: BigQueryWire) -> None:
     wire.unreadable_results = True
-    client = BigQuery("p", endpoint=wire.url)
-    first_row = done(client, client.query("job", {"query": {"query": "SELECT 1", "useLegacySql": False}})).first_row
+    finished = room_on_the_wire.start("bigquery_query", {"sql": "SELECT 1"}, room_on_the_wire.work("query"))
+    first_row = finished.details["first_row"]
     assert isinstance(first_row, str)
     assert first_row.startswith("could not be read: ")
     assert "accessDenied" in first_row

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from run.clients import Clients
 from run.errors import PermanentFailure
 from run.kinds.bigquery_names import filled, labels
-from run.kinds.bigquery_query import BigQueryQuery, BigQueryQueryConfig, query_parameters
+from run.kinds.bigquery_query import BigQueryQuery, BigQueryQueryConfig
 from run.kinds.kind import Work
+from run.kinds.query_parameters import query_parameters
 from run.settings import Settings
 from run.workflows.scope import Scope
 from run.workflows.templates import NameType

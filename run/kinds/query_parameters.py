@@ -1,0 +1,71 @@
+"""The values of a batch as BigQuery's query parameters: typed, so that no value becomes a part of the SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+from run.errors import PermanentFailure
+from run.kinds.kind import Work
+from run.kinds.sql_text import parameter_names
+
+
+def query_parameters(sql: str, work: Work) -> list[dict[str, Any]]:
+    """The REST QueryParameters that the SQL uses; raises PermanentFailure when one has no value or none that fits."""
+    known: dict[str, Any] = {**work.params, **work.batch_values, "batch_id": work.batch_id}
+    if unknown := unknown_parameters(sql, known):
+        raise PermanentFailure(unknown)
+    # BigQuery does not tell upper case from lower in the name of a parameter, so each is given once.
+    values = {name.lower(): value for name, value in known.items()}
+    wanted = {name.lower(): name for name in sorted(parameter_names(sql), key=str.lower)}
+    return [{"name": name, **_parameter(name, values[lower])} for lower, name in wanted.items()]
+
+
+def unknown_parameters(sql: str, known: Iterable[str]) -> str | None:
+    """What is wrong with the parameters that the SQL uses; None when all of them have values."""
+    names = sorted(known)
+    lower = {name.lower() for name in names}
+    unknown = [f"@{name}" for name in sorted(parameter_names(sql)) if name.lower() not in lower]
+    if not unknown:
+        return None
+    return f"the SQL uses {', '.join(unknown)}, and only these have values: {', '.join(f'@{name}' for name in names)}"
+
+
+def _parameter(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, list | tuple):
+        kinds = {_type(name, one) for one in value} or {"STRING"}
+        if kinds == {"INT64", "FLOAT64"}:
+            kinds = {"FLOAT64"}
+        if len(kinds) > 1:
+            raise PermanentFailure(
+                f"@{name} has items of several types ({', '.join(sorted(kinds))}); BigQuery takes one"
+            )
+        return {
+            "parameterType": {"type": "ARRAY", "arrayType": {"type": kinds.pop()}},
+            "parameterValue": {"arrayValues": [{"value": _text(one)} for one in value]},
+        }
+    return {"parameterType": {"type": _type(name, value)}, "parameterValue": {"value": _text(value)}}
+
+
+def _type(name: str, value: Any) -> str:
+    match value:
+        case bool():
+            return "BOOL"
+        case int():
+            return "INT64"
+        case float():
+            return "FLOAT64"
+        case date():
+            return "DATE"
+        case str() | None:
+            return "STRING"
+    raise PermanentFailure(
+        f"@{name} is {type(value).__name__}; BigQuery takes text, numbers, booleans and lists of them"
+    )
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)
