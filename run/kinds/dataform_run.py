@@ -57,7 +57,7 @@ class DataformRun(Kind[DataformRunConfig]):
         invocation = dataform.find_invocation(handle["invocation"]) if "invocation" in handle else None
         if invocation is None or invocation.state in _ENDED_BY_SOMEBODY:
             # Perhaps by another worker of this attempt, which found that it was not the first.
-            invocation = self._only_one(handle, [invocation] if invocation else [])
+            invocation = self._only_one(work, handle, [invocation] if invocation else [])
         if not invocation.is_over:
             return GoesOn({**handle, "invocation": invocation.name}, _seconds_until_next_look(invocation))
         return _finished(dataform, handle, invocation)
@@ -78,14 +78,16 @@ class DataformRun(Kind[DataformRunConfig]):
         listed = self.clients.dataform.invocations(handle["compilation_result"])
         return list({one.name: one for one in (*seen, *listed)}.values())
 
-    def _only_one(self, handle: Mapping[str, Any], seen: Sequence[Invocation]) -> Invocation:
+    def _only_one(self, work: Work, handle: Mapping[str, Any], seen: Sequence[Invocation]) -> Invocation:
         """The attempt's invocation, begun unless there is one; any further one is ended."""
         own = self._own(handle, seen)
         if not own:
             if "invocation" in handle:
                 raise PermanentFailure(f"{handle['invocation']} is not there any more; somebody has deleted it")
+            # A worker that has slept since it looked, and has lost the attempt meanwhile, must not begin another one.
+            work.store_handle(handle)
             begun = self.clients.dataform.invoke(handle["compilation_result"], handle["invocation_config"])
-            # A worker that slept since it looked may have found another one there: whoever comes later yields.
+            # A worker that sleeps just now may find another one there when it wakes: whoever comes later yields.
             own = self._own(handle, [begun])
         first = min(own, key=_order)
         for one in own:

@@ -33,8 +33,9 @@ _PAUSE_SECONDS = 0.02
 class PageRoom:
     """One page, what it runs on, and what a test does to bring it to its end.
 
-    `room` has the files and tables. Settings that the kind needs (the address of a small server, a secret) are put
-    into `settings` before anything is done. Whatever a workflow calls finance is a dataset of this test only.
+    `room` has the files and tables. Settings that the kind needs (the address of a small server, a secret) are put into
+    `settings` before anything is done, and what of the example cannot be had here into `instead`. Whatever a workflow
+    calls finance is a dataset of this test only.
     """
 
     kind: str
@@ -43,6 +44,8 @@ class PageRoom:
     topic: Topic
     settings: dict[str, str]
     folder: Path
+    #: What is applied instead of a part of the example, such as the address of a small server.
+    instead: dict[str, str] = field(default_factory=dict)
     _delivered: int = 0
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
@@ -66,7 +69,11 @@ class PageRoom:
     def workflow(self) -> str:
         """The name of the page's workflow, which is applied as a person does it."""
         path = self.folder / "page.yaml"
-        path.write_text(self.example())
+        text = self.example()
+        for part, other in self.instead.items():
+            assert part in text, part
+            text = text.replace(part, other)
+        path.write_text(text)
         done = CliRunner().invoke(main, ["workflow", "apply", str(path)], env=self.settings)
         assert done.exit_code == 0, done.output
         [name] = re.findall(r"^workflow: (\w+)$", self.example(), re.MULTILINE)

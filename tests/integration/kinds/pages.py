@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 
+from tests.integration.kinds.dataform_room import ACTIONS, LONG_AGO
 from tests.integration.kinds.page_room import PageRoom
+from tests.servers.cloud_run import JOB, CloudRun, Job
+from tests.servers.dataform import DataformServer
+from tests.servers.microsoft_login import SECRET, TENANT, MicrosoftLogin
+from tests.servers.power_bi import DATASET, OTHER_DATASET, PowerBiServer
+from tests.servers.rest_service import RestService
 
 
 def load_file(page: PageRoom) -> None:
@@ -55,6 +62,73 @@ def external(page: PageRoom) -> None:
     assert page.rows("SELECT account, amount FROM finance.published") == [(1, 10)]
 
 
+def dataform_run(page: PageRoom) -> None:
+    with DataformServer() as dataform:
+        dataform.age = LONG_AGO
+        dataform.repository(actions=dict(ACTIONS))
+        page.settings["DATAFORM_URL"] = dataform.url
+        page.instead = {"    repository: sales\n": "    repository: sales\n    project: acme\n"}
+        page.dataset("shop")
+        page.land("sales/20240301.csv", b"product,amount\ntea,3\n")
+        page.wait_until(lambda: bool(dataform.invocations))
+        dataform.end()
+        page.succeed("2024-03-01")
+        [ran] = dataform.ran()
+        assert set(ran) == {"raw_sales", "daily_sales", "daily_sales_summary"}
+        [compiled] = dataform.compilations.values()
+        assert compiled["codeCompilationConfig"] == {"vars": {"day": "2024-03-01"}}
+
+
+def power_bi_refresh(page: PageRoom) -> None:
+    with MicrosoftLogin() as login, PowerBiServer(login) as power_bi:
+        page.settings |= {"POWER_BI_URL": power_bi.url, "MICROSOFT_LOGIN_URL": login.url, "SECRET_POWER_BI": SECRET}
+        page.instead = {"contoso.onmicrosoft.com": TENANT}
+        page.dataset("finance")
+        page.land("sales/2024-03.csv", b"shop,amount\n1,10\n")
+        page.succeed("2024-03-01")
+        [report], [month] = power_bi.ours(DATASET), power_bi.ours(OTHER_DATASET)
+        assert (report["refreshType"], month["refreshType"]) == ("ViaApi", "ViaEnhancedApi")
+        assert month["request"]["objects"] == [{"table": "Sales", "partition": "Sales-2024-03"}]
+
+
+def http_request(page: PageRoom) -> None:
+    with RestService() as prices, RestService() as books:
+        prices.bearer = "the-token-of-prices"
+        page.settings["SECRET_PRICES_TOKEN"] = prices.bearer
+        page.instead = {
+            "https://prices.example.com/v1/refresh/": f"{prices.url}/orders/",
+            "https://books-abc123-ew.a.run.app/close": f"{books.url}/orders",
+            # There is no identity of Google's here; tests/integration/kinds/test_http_identity.py has one.
+            "    identity: google\n": "",
+            "expected_status: [200, 202, 409]": "expected_status: [201]",
+        }
+        page.dataset("finance")
+        page.land("ledger/2024-03.csv", b"account,amount\n1,10\n")
+        page.wait_until(lambda: bool(books.orders))
+        [asked] = books.requests("POST")
+        assert asked.json == {"month": "2024-03", "batch": "2024-03", "attempt": "1"}
+        page.push({**json.loads(asked.headers["cloud-accelerator-completion"]), "status": "SUCCESS"})
+        page.succeed("2024-03")
+        assert [one.path for one in prices.asked] == ["/orders/2024-03"]
+
+
+def cloud_run_job(page: PageRoom) -> None:
+    with CloudRun() as cloud_run:
+        cloud_run.jobs = {JOB + "-orders": Job()}
+        cloud_run.ends = "succeeded"
+        page.settings["CLOUD_RUN_URL"] = cloud_run.url
+        page.dataset("shop")
+        page.start("2024-03-01")
+        page.wait_for("2024-03-01", "extract", "SUCCESS")
+        [execution] = cloud_run.executions.values()
+        given = {one["name"]: one["value"] for one in execution["template"]["containers"][0]["env"]}
+        target = f"gs://{page.settings['LANDING_BUCKET']}/orders/2024-03-01.csv"
+        assert (given["DAY"], given["TARGET"]) == ("2024-03-01", target)
+        page.land("orders/2024-03-01.csv", b"id,amount\n1,10\n")
+        page.succeed("2024-03-01")
+        assert page.rows("SELECT id, amount FROM shop.orders") == [(1, 10)]
+
+
 #: A kind whose page needs more than files and tables starts its small server in its function, says where it is in
 #: `page.settings`, and asserts what that server was asked for.
 PAGES: dict[str, Callable[[PageRoom], None]] = {
@@ -65,5 +139,9 @@ PAGES: dict[str, Callable[[PageRoom], None]] = {
         bigquery_check,
         archive_file,
         external,
+        dataform_run,
+        power_bi_refresh,
+        http_request,
+        cloud_run_job,
     )
 }
