@@ -200,8 +200,11 @@ _LET_GO = text(f"""
     UPDATE batch_task bt
        SET token = NULL, lease_until = NULL, polls = bt.polls + 1, awaits_completion = :awaits_completion,
            handle = COALESCE(:handle, bt.handle),
-           due_at = LEAST(clock_timestamp() + CAST(:seconds AS float8) * interval '1 second',
-                          {STARTED_AT} + tv.timeout_seconds * interval '1 second'),
+           due_at = CASE WHEN :awaits_completion
+                         THEN COALESCE({STARTED_AT} + tv.timeout_seconds * interval '1 second',
+                                       clock_timestamp() + CAST(:seconds AS float8) * interval '1 second')
+                         ELSE LEAST(clock_timestamp() + CAST(:seconds AS float8) * interval '1 second',
+                                    {STARTED_AT} + tv.timeout_seconds * interval '1 second') END,
            changed_at = clock_timestamp()
       FROM task_batch b, task_version tv
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id

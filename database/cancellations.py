@@ -108,7 +108,8 @@ _TELL_LOST = text(f"""
     INSERT INTO cancellation (workflow_id, batch_id, task_id, attempt, version_id, handle, due_at)
     SELECT :workflow_id, :batch_id, :task_id, :attempt, :version_id, :handle, clock_timestamp() WHERE {_IS_CANCELLED}
         ON CONFLICT (workflow_id, batch_id, task_id, attempt) DO UPDATE
-       SET handle = excluded.handle, tries = 0, due_at = LEAST(cancellation.due_at, excluded.due_at)
+       SET handle = excluded.handle, version_id = excluded.version_id, tries = 0,
+           due_at = LEAST(cancellation.due_at, excluded.due_at)
 """).bindparams(bindparam("handle", type_=JSONB(none_as_null=True)))
 
 

@@ -88,10 +88,12 @@ def _rows(tx: Connection, statement: str, given: tuple[Any, ...]) -> list[Any]:
 
 
 def _as_sqlalchemy(tx: Connection, cursor: NamedTupleCursor, statement: str, error: psycopg2.Error) -> BaseException:
-    """The error as SQLAlchemy would have raised it; a lost connection goes back to no pool."""
+    """The error as SQLAlchemy would have raised it; a lost connection takes those of the pool that are as old along."""
     dialect: Any = tx.dialect
     is_lost = dialect.is_disconnect(error, tx.connection.dbapi_connection, cursor)
     if is_lost:
+        # As SQLAlchemy does itself: a server that was restarted has ended all of them.
+        tx.engine.pool._invalidate(tx.connection, error)  # noqa: SLF001 - it has no public name
         tx.invalidate(error)
     return DBAPIError.instance(
         statement, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect

@@ -143,8 +143,12 @@ _END_BATCH = Prepared(
 )
 
 _REOPEN_BATCH = text(f"""
-    UPDATE task_batch SET status = 'PROCESSING', ended_at = NULL
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND status IN {any_of(REOPEN.sources)}
+    UPDATE task_batch b
+       SET status = 'PROCESSING', ended_at = NULL, deadline_missed_at = NULL,
+           deadline_at = clock_timestamp() + v.deadline_seconds * interval '1 second'
+      FROM workflow_version v
+     WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND b.status IN {any_of(REOPEN.sources)}
+       AND v.version_id = b.version_id
 """)
 
 
@@ -159,7 +163,7 @@ def end_batch_if_done(tx: Connection, batch: BatchKey) -> str | None:
 
 
 def reopen_batch(tx: Connection, batch: BatchKey) -> None:
-    """Lock the batch, and open it again if it had ended; call it after the last task is locked.
+    """Lock the batch, and open it again, with a new deadline, if it had ended; call it after the last task is locked.
 
     The lock is a statement of its own: an end that is being committed at this moment is waited for, and then seen.
     """

@@ -141,6 +141,8 @@ class Moves:
 
 def cancel_batch(tx: Transaction, batch: BatchKey, workflow: str, who: Who) -> _Moved:
     """Cancel every open task and so the batch; raises Refused when the batch has ended."""
+    # Twice: the first may wait for a move to another version, and only the second sees the tasks that it has added.
+    lock_batch_tasks(tx, batch)
     locked = lock_batch_tasks(tx, batch)
     open_tasks = [task.task_id for task in locked if task.status in OPEN]
     if not open_tasks:
@@ -153,7 +155,8 @@ def cancel_batch(tx: Transaction, batch: BatchKey, workflow: str, who: Who) -> _
 
 
 def _rerun_only(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Moved:
-    own = lock_tasks(tx, key.batch, [key.task_id])[0]
+    # All that is below it too: should the task be skipped again, so is that, and the batch's row is locked by then.
+    own = lock_descendants(tx, key)[0]
     if own.disabled:
         raise Refused(_would_be_skipped(name))
     if own.status is Status.NEW:

@@ -36,14 +36,13 @@ def move_to_newest_version(tx: Transaction, batch: BatchKey, cancelled_by: Mappi
         return None
     changes = differences(tx, newest.version_id, newest.newest_id)
     removed = {task_id for task_id, difference in changes.items() if difference is Difference.REMOVED}
-    # While they are still tasks of the batch's version.
     gone = [task.task_id for task in lock_batch_tasks(tx, batch) if task.task_id in removed and task.status in OPEN]
-    take_attempts_away(tx, batch, gone, cancelled_by)
-    move_tasks(tx, batch, gone, CANCEL)
-    set_version(tx, batch, newest.newest_id)
     fresh = {task_id for task_id, difference in changes.items() if difference in _TO_RUN_AGAIN}
     stale = _with_all_below(tx, newest.newest_id, fresh)
-    take_attempts_away(tx, batch, sorted(stale), cancelled_by)
+    # While the batch has the version that the attempts were begun with: their outside work is ended as that says.
+    take_attempts_away(tx, batch, [*gone, *sorted(stale)], cancelled_by)
+    move_tasks(tx, batch, gone, CANCEL)
+    set_version(tx, batch, newest.newest_id)
     move_tasks(tx, batch, sorted(stale), RERUN)
     fit_tasks(tx, batch, newest.newest_id)
     return MovedVersion(newest.version, newest.newest, stale)

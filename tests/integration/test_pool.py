@@ -7,10 +7,17 @@ from threading import Barrier
 
 from sqlalchemy import text
 
+from database.batches import task_state
+from database.keys import TaskKey
+from database.sessions import ATTEMPTS, Database
 from run.app import build_service
 from run.settings import Settings
 
 MOST = 3
+END_ALL_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 
 
 def test_a_process_has_no_more_connections_than_its_pool(database_url: str) -> None:
@@ -32,3 +39,18 @@ def test_a_process_has_no_more_connections_than_its_pool(database_url: str) -> N
         pids = list(threads.map(connection, range(4 * MOST)))
     assert len(set(pids)) == MOST
     service.database.close()
+
+
+def test_connections_that_a_restart_of_the_server_has_ended_keep_nobody_from_the_next_one(database_url: str) -> None:
+    many = 2 * ATTEMPTS
+    database, other = Database(database_url, pool_size=many), Database(database_url)
+    together = Barrier(many, timeout=20)
+    with ThreadPoolExecutor(many) as threads:
+        list(threads.map(lambda _: database.transact(lambda _tx: together.wait()), range(many)))
+    nobody = TaskKey(1, "2024-03", 1)
+    assert database.transact(lambda tx: task_state(tx, nobody)) is None
+    ended = other.transact(lambda tx: tx.execute(text(END_ALL_OTHERS)).rowcount)
+    assert ended == many
+    assert database.transact(lambda tx: task_state(tx, nobody)) is None
+    database.close()
+    other.close()

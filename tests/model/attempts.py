@@ -164,7 +164,9 @@ def _begin_to_wait(model: Model, batch: Batch, task: Task) -> None:
     if said is not None:
         end_as_said(model, batch, task, said)
         return
-    _let_go(task, exactly(model.now + LONGEST_WAIT_FOR_COMPLETION))
+    task.worker, task.is_last_look = None, False
+    longest = task.plan.timeout
+    task.due = exactly(model.now + LONGEST_WAIT_FOR_COMPLETION if longest is None else task.started_at + longest)
     task.awaits_completion = True
 
 

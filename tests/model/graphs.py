@@ -41,7 +41,7 @@ def task_plans(draw: st.DrawFn, name: str, above: tuple[str, ...]) -> Plan:
         allow_failure=draw(RARELY),
         retries=draw(st.sampled_from([0, 0, 1, 2])),
         max_takeovers=draw(st.sampled_from([3, 3, 1, 2])),
-        timeout=draw(st.sampled_from([None, None, 900, 5000])),
+        timeout=draw(st.sampled_from([None, None, 900, 5000, 30 * 24 * 3600])),
     )
     return replace(plan, **draw(SPECIAL))
 

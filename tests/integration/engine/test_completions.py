@@ -181,3 +181,14 @@ def test_a_failure_outside_is_tried_again_if_the_task_says_so(room: EngineRoom) 
     room.deliver_all()
     assert [status for _, status, _ in room.log("a")] == ["ERROR", "SUCCESS"]
     assert room.batch_status() == "SUCCESS"
+
+
+def test_a_completion_may_take_as_long_as_its_task_says_however_long_that_is(room: EngineRoom) -> None:
+    begin(room, timeout_seconds=30 * 24 * 3600)
+    room.deliver_all()
+    room.pass_time(29 * 24 * 3600)
+    room.sweep()
+    assert room.statuses()["a"] == "PROCESSING"
+    room.pass_time(2 * 24 * 3600)
+    assert room.sweep()["completion"] == 1
+    assert room.statuses()["a"] == "ERROR"

@@ -138,6 +138,30 @@ def test_a_batch_moves_to_a_version_with_another_parent_while_the_old_one_succee
     assert deadlocks(room) == 0
 
 
+@pytest.mark.timeout(max(600, ROUNDS // 10))
+def test_a_batch_is_cancelled_while_it_moves_to_a_version_with_another_task(room: EngineRoom) -> None:
+    rounds = max(1, MOVE_ROUNDS // 2)
+    room.apply({"a": []})
+    for number in range(rounds):
+        room.start(str(number))
+    room.apply({"a": [], "new": []})
+    for number in range(rounds):
+        batch_id = str(number)
+        at_the_same_moment(
+            partial(room.moves.rerun_batch, "cake", batch_id, ME, failed=False, latest=True),
+            partial(room.moves.cancel_batch, "cake", batch_id, ME),
+        )
+        [(last,)] = room.rows(
+            "SELECT action FROM audit WHERE subject = :s ORDER BY audit_id DESC LIMIT 1", s=f"batch cake {batch_id}"
+        )
+        if last == "cancel":
+            assert room.statuses(batch_id) == {"a": "CANCELLED", "new": "CANCELLED"}, f"round {number}"
+            assert room.batch_status(batch_id) == "CANCELLED"
+        else:
+            assert room.statuses(batch_id) == {"a": "CANCELLED", "new": "NEW"}, f"round {number}"
+    assert deadlocks(room) == 0
+
+
 #: Two parents of two children each, declared so that each names the children in another order; shortcuts; a cascade.
 TANGLE: dict[str, list[str]] = {
     "p1": [], "p2": [], "p3": [],

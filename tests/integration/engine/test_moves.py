@@ -260,3 +260,18 @@ def test_a_success_that_skips_a_task_because_of_another_version_skips_what_is_be
     room.deliver_all()
     assert room.statuses() == {"a": "SUCCESS", "b": "SKIPPED:disabled", "c": "SKIPPED:rule"}
     assert room.batch_status() == "SUCCESS"
+
+
+def test_a_running_task_of_another_kind_in_the_newest_version_is_ended_as_its_old_kind_does(room: EngineRoom) -> None:
+    room.apply({"a": []}, details={"a": {"kind": "told_outside"}})
+    room.start()
+    room.deliver_all()
+    [job] = room.told_outside.jobs
+    room.apply({"a": []}, details={"a": {"kind": "told"}})
+    room.moves.rerun_batch("cake", "2024-03", ME, failed=False, latest=True)
+    assert room.told_outside.jobs[job] == "running"
+    room.sweep()
+    assert room.told_outside.jobs[job] == "cancelled"
+    room.deliver_all()
+    assert room.statuses() == {"a": "SUCCESS"}
+    assert room.told.starts("a") == 1

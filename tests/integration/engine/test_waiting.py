@@ -151,6 +151,22 @@ def test_a_batch_that_has_ended_in_time_misses_no_deadline(room: EngineRoom) -> 
     assert room.sweep() == {}
 
 
+def test_a_batch_that_ended_in_time_and_is_opened_again_later_has_a_new_deadline(room: EngineRoom) -> None:
+    room.told.orders["a"] = failing("no")
+    room.apply({"a": []}, deadline_seconds=600, on_missed_deadline="cancel")
+    room.start()
+    room.deliver_all()
+    room.pass_time(7200)
+    room.told.orders.clear()
+    room.moves.rerun_batch("cake", "2024-03", ME)
+    assert room.sweep() == {}
+    room.pass_time(599)
+    assert "deadline" not in room.sweep()
+    room.pass_time(2)
+    assert room.sweep()["deadline"] == 1
+    assert room.batch_status() == "CANCELLED"
+
+
 def test_an_idle_sweep_asks_four_questions(room: EngineRoom) -> None:
     room.apply({"a": []})
     room.start()
