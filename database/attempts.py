@@ -63,7 +63,8 @@ class Claimed:
 _OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id"
 
 VERSION_COLUMNS = """
-    tv.kind, tv.file IS NOT NULL AS takes_file, tv.file -> 'until' IS NOT NULL AS takes_many, tv.config, tv.lease_seconds, tv.max_takeovers, tv.retries,
+    tv.kind, tv.file IS NOT NULL AS takes_file, tv.file -> 'until' IS NOT NULL AS takes_many, tv.config,
+    tv.lease_seconds, tv.max_takeovers, tv.retries,
     tv.retry_delay_seconds, tv.retry_max_delay_seconds, tv.timeout_seconds, tv.awaits_completion, tv.success_may_skip,
     b.version_id, b.uid AS batch_uid, b.params
 """

@@ -1,4 +1,7 @@
-"""Tasks that take many files: what they have so far, and what each attempt was given. The caller has locked the task."""
+"""Tasks that take many files: what they have so far, and what each attempt was given.
+
+Who changes anything has locked the task.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ _FIT_FILES = text(f"""
     )
     UPDATE file_log f
        SET decision = CASE WHEN takes_many THEN '{FileDecision.COLLECTED}' ELSE '{FileDecision.SUPERSEDED}' END,
-           reason = CASE WHEN NOT takes_many THEN 'its task does not take many files in the version that its batch has now' END
+           reason = CASE WHEN NOT takes_many THEN 'the version that its batch has now does not take many files' END
       FROM changed WHERE f.file_log_id = changed.file_log_id
 """)
 

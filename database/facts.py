@@ -64,7 +64,8 @@ _SELECT = f"""
                 ORDER BY p.position LIMIT 100
            ) AS open_parents,
            bt.awaits_file, tv.file ->> 'pattern' AS pattern, tv.file -> 'until' AS until,
-           COALESCE(has.files, 0) AS files, COALESCE(has.has_marker, false) AS has_marker, bt.quiet_at, bt.due_at, bt.publish_after, bt.publishes, bt.lease_until,
+           COALESCE(has.files, 0) AS files, COALESCE(has.has_marker, false) AS has_marker, bt.quiet_at,
+           bt.due_at, bt.publish_after, bt.publishes, bt.lease_until,
            COALESCE(bt.lease_until < clock_timestamp(), false) AS is_dead, bt.takeovers, bt.handle,
            bt.awaits_completion, bt.ending,
            ARRAY(

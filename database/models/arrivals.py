@@ -19,7 +19,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from database.models.row import Row, now, one_of
 from database.statuses import LIVE_IN_COLLECTION, FileDecision, any_of
 
-
 _OF_A_TASK = (FileDecision.TAKEN, *LIVE_IN_COLLECTION)
 _NEEDS_NO_REASON = (FileDecision.TAKEN, FileDecision.COLLECTED, FileDecision.MARKER)
 

@@ -17,6 +17,8 @@ branch_labels = None
 depends_on = None
 
 
+_BELONGS = "workflow_id IS NOT NULL AND batch_id IS NOT NULL AND task_id IS NOT NULL"
+
 #: (table, name of the check, condition): what revision 0002 did not have, and what it said instead.
 NEW_CHECKS = (
     ("batch_task", "quiet_at", "quiet_at IS NULL OR awaits_file"),
@@ -28,8 +30,7 @@ NEW_CHECKS = (
     (
         "file_log",
         "taken",
-        "decision NOT IN ('TAKEN', 'COLLECTED', 'SET_ASIDE', 'MARKER') "
-        "OR (workflow_id IS NOT NULL AND batch_id IS NOT NULL AND task_id IS NOT NULL)",
+        f"decision NOT IN ('TAKEN', 'COLLECTED', 'SET_ASIDE', 'MARKER') OR ({_BELONGS})",
     ),
     ("file_log", "reason", "decision IN ('TAKEN', 'COLLECTED', 'MARKER') OR reason IS NOT NULL"),
 )
@@ -38,7 +39,7 @@ OLD_CHECKS = (
     (
         "file_log",
         "taken",
-        "decision <> 'TAKEN' OR (workflow_id IS NOT NULL AND batch_id IS NOT NULL AND task_id IS NOT NULL)",
+        f"decision <> 'TAKEN' OR ({_BELONGS})",
     ),
     ("file_log", "reason", "decision = 'TAKEN' OR reason IS NOT NULL"),
 )

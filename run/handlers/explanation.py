@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from database.batches import find_batch, today
 from database.collecting import Collection, look_at_collection
-from database.files import LoggedFile, awaiting_batch, newest_taken, taken_files
+from database.files import AwaitingBatch, LoggedFile, awaiting_batch, newest_taken, taken_files
 from database.keys import TaskKey
 from database.listings.files import files_at
 from database.listings.schema import forbid_writing
@@ -118,14 +118,19 @@ def _effect_on(tx: Transaction, uri: str, wanted: Wanted, key: TaskKey) -> tuple
         return Effect.REJECTED, (
             f"the batch {key.batch_id} has version {awaiting.version}, in which no task {task} takes a file"
         )
-    trigger = FileTrigger.model_validate(awaiting.file)
+    return _effect_on_task(tx, uri, wanted, key, FileTrigger.model_validate(awaiting.file), awaiting)
+
+
+def _effect_on_task(
+    tx: Transaction, uri: str, wanted: Wanted, key: TaskKey, trigger: FileTrigger, awaiting: AwaitingBatch
+) -> tuple[Effect, str]:
     if trigger.until is not None:
         found = look_at_collection(tx, key, *_bucket_and_name(uri))
         collecting = _Collecting(key.batch_id, trigger, trigger.until, found, is_open=awaiting.awaits_file)
         return collecting.effect_of_marker() if wanted.is_marker else collecting.effect_of_file()
     if wanted.is_marker:
-        return Effect.IGNORED, f"in the version of the batch {key.batch_id}, {task} takes one file and no marker"
-    now = taken_files(tx, key.batch).get(task)
+        return Effect.IGNORED, f"in the version of the batch {key.batch_id}, its task takes one file and no marker"
+    now = taken_files(tx, key.batch).get(wanted.file_task.task)
     if now is None:
         return Effect.JOINS, f"joins the batch {key.batch_id}, which waits for it"
     return _effect_beside(uri, trigger, now, key.batch_id)

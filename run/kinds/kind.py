@@ -63,9 +63,9 @@ class Work:
     params: Mapping[str, Any]
     #: The names of the batch id's template with their values, e.g. {"period": date(2024, 3, 1)}.
     batch_values: Mapping[str, Value]
-    #: The files of this batch by the name of the task that took them, this task's own among them; of tasks that take one.
+    #: The files of this batch by the name of the task that took one, this task's own among them.
     files: Mapping[str, TakenFile]
-    #: The same of tasks that take many.
+    #: The same of the tasks that take many.
     collected: Mapping[str, tuple[TakenFile, ...]] = field(default_factory=dict)
 
     def files_of(self, task: str) -> tuple[TakenFile, ...]:

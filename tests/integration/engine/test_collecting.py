@@ -17,7 +17,7 @@ from run.engine.reasons import Reason, reasons_of
 from run.errors import BadFiles
 from run.handlers.file import FileHandler
 from run.kinds.kind import Work
-from tests.engine_room import ME, EngineRoom, failing
+from tests.engine_room import ME, EngineRoom
 from tests.integration.engine.test_arrivals import decisions, land, wants
 
 PARTS = r"gs://{landing_bucket}/(?P<period>\d{4}-\d{2})/.*"
