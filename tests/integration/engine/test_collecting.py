@@ -12,6 +12,7 @@ import pytest
 from database.attempts import claim
 from database.facts import open_tasks
 from database.statuses import Status
+from run.engine.collecting import close_if_quiet
 from run.engine.invariant import Invariant
 from run.engine.reasons import Reason, reasons_of
 from run.errors import BadFiles
@@ -140,6 +141,16 @@ def test_a_task_starts_when_no_file_has_come_for_long_enough_and_each_file_puts_
     room.deliver_all()
     assert loaded(room) == [["a.csv", "b.csv"]]
     assert room.batch_status() == "SUCCESS"
+
+
+def test_a_sweep_that_a_file_has_overtaken_closes_nothing(room: EngineRoom, files: FileHandler) -> None:
+    apply(room, BY_QUIET)
+    land_parts(files, "a.csv")
+    room.pass_time(601)
+    land_parts(files, "b.csv")
+    # What it had found due before the file came.
+    checked = room.database.transact(lambda tx: close_if_quiet(tx, room.key("load", workflow="parts")))
+    assert (checked.released, statuses(room)["load"]) == ((), "WAITING")
 
 
 def test_a_file_that_comes_after_quiet_opens_the_collection_again(room: EngineRoom, files: FileHandler) -> None:
@@ -394,6 +405,17 @@ def test_a_file_that_was_set_aside_and_comes_mended_joins_the_others_again(
     room.deliver_all()
     assert generations(room)[-1] == {"a.csv": 2, "b.csv": 1}
     assert [(row[1], row[2]) for row in fates(room)] == [(1, "SUPERSEDED"), (1, "COLLECTED"), (2, "COLLECTED")]
+    assert room.batch_status() == "SUCCESS"
+
+
+def test_a_file_that_was_set_aside_counts_as_one_that_has_come(room: EngineRoom, files: FileHandler) -> None:
+    apply(room, by_count(2))
+    room.told_file.orders["load"] = set_aside("a.csv")
+    land_parts(files, "a.csv", "b.csv")
+    room.deliver_all()
+    land_parts(files, "b.csv", generation=2)
+    room.deliver_all()
+    assert generations(room)[-1] == {"b.csv": 2}
     assert room.batch_status() == "SUCCESS"
 
 
