@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
+from database.collecting import keep_files_of_attempt
 from database.keys import TaskKey
 from database.prepared import Prepared, one_or_none
 from database.statuses import CLAIM, FAIL, GO_ON, RESET_AFTER_ATTEMPT, RETRY, SUCCEED, Status, any_of
@@ -62,7 +63,8 @@ class Claimed:
 _OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id"
 
 VERSION_COLUMNS = """
-    tv.kind, tv.file IS NOT NULL AS takes_file, tv.config, tv.lease_seconds, tv.max_takeovers, tv.retries,
+    tv.kind, tv.file IS NOT NULL AS takes_file, tv.file -> 'until' IS NOT NULL AS takes_many, tv.config,
+    tv.lease_seconds, tv.max_takeovers, tv.retries,
     tv.retry_delay_seconds, tv.retry_max_delay_seconds, tv.timeout_seconds, tv.awaits_completion, tv.success_may_skip,
     b.version_id, b.uid AS batch_uid, b.params
 """
@@ -162,6 +164,8 @@ def claim(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Cla
         return None
     if row.takes_file:
         tx.execute(_OPEN_LOG_WITH_FILE, {**key.columns, "attempt": row.attempt})
+    if row.takes_many:
+        keep_files_of_attempt(tx, key, row.attempt)
     return claimed_of(row, key, token)
 
 
@@ -180,7 +184,7 @@ def pick_up(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> C
 def claimed_of(row: Any, key: TaskKey, token: str) -> Claimed:
     """An attempt from the row of a statement that ends in CLAIMED_NAMES."""
     columns = row._asdict()
-    for name in ("workflow_id", "batch_id", "task_id", "takes_file"):
+    for name in ("workflow_id", "batch_id", "task_id", "takes_file", "takes_many"):
         del columns[name]
     return Claimed(key=key, token=token, **{**columns, "batch_uid": str(row.batch_uid)})
 

@@ -29,6 +29,12 @@ class OpenTask:
     open_parents: tuple[str, ...]
     awaits_file: bool
     pattern: str | None
+    #: When the files of a task that takes many are all there, as its version says; None of other tasks.
+    until: Mapping[str, Any] | None
+    #: How many files such a task that waits for more has, and whether their marker has come.
+    files: int
+    has_marker: bool
+    quiet_at: datetime | None
     due_at: datetime | None
     publish_after: datetime | None
     publishes: int
@@ -57,7 +63,9 @@ _SELECT = f"""
                   AND p.status IN {any_of(OPEN)}
                 ORDER BY p.position LIMIT 100
            ) AS open_parents,
-           bt.awaits_file, tv.file ->> 'pattern' AS pattern, bt.due_at, bt.publish_after, bt.publishes, bt.lease_until,
+           bt.awaits_file, tv.file ->> 'pattern' AS pattern, tv.file -> 'until' AS until,
+           COALESCE(has.files, 0) AS files, COALESCE(has.has_marker, false) AS has_marker, bt.quiet_at,
+           bt.due_at, bt.publish_after, bt.publishes, bt.lease_until,
            COALESCE(bt.lease_until < clock_timestamp(), false) AS is_dead, bt.takeovers, bt.handle,
            bt.awaits_completion, bt.ending,
            ARRAY(
@@ -78,6 +86,14 @@ _SOURCE = """
       JOIN workflow w ON w.workflow_id = bt.workflow_id
       JOIN task t ON t.task_id = bt.task_id
       LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
+      LEFT JOIN LATERAL (
+          SELECT count(*) FILTER (WHERE f.decision <> 'MARKER') AS files,
+                 bool_or(f.decision = 'MARKER') AS has_marker
+            FROM file_log f
+           WHERE bt.awaits_file AND tv.file -> 'until' IS NOT NULL
+             AND f.workflow_id = bt.workflow_id AND f.batch_id = bt.batch_id AND f.task_id = bt.task_id
+             AND f.decision IN ('COLLECTED', 'SET_ASIDE', 'MARKER')
+      ) has ON true
 """
 
 _OF_BATCH = text(f"""
@@ -106,6 +122,9 @@ _STUCK = text(f"""
                 WHERE bt.ending
                   AND c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
            ))
+           OR bt.quiet_at < {_LONG_AGO}
+           OR (bt.status = 'WAITING' AND bt.awaits_file AND has.files > 0
+               AND (has.has_marker OR has.files >= CAST(tv.file -> 'until' ->> 'count' AS bigint)))
            OR (bt.status = 'NEW' AND bt.publish_after < {_LONG_AGO})
            OR (bt.status = 'PROCESSING'
                AND COALESCE(bt.lease_until, bt.due_at)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
 from database.keys import BatchKey, TaskKey
-from database.statuses import BatchStatus, FileDecision
+from database.statuses import LIVE_IN_COLLECTION, BatchStatus, FileDecision, any_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class LoggedFile:
     groups: Mapping[str, Any]
     #: Other tasks that took the same generation and may be reading it now, e.g. "copies.load 2024-03".
     read_by: tuple[str, ...] = ()
+    #: Whether the task takes many files, of which this is one.
+    is_one_of_many: bool = False
 
     @property
     def uri(self) -> str:
@@ -114,13 +116,16 @@ class AwaitingBatch:
     version: int
     #: The task's own file settings in that version; None when it has no such task, or one without a file.
     file: Mapping[str, Any] | None
+    #: Whether the task lacks its file or, if it takes many, may lack some of them.
+    awaits_file: bool
 
 
 _AWAITING = text("""
-    SELECT b.status, v.version, tv.file
+    SELECT b.status, v.version, tv.file, COALESCE(bt.awaits_file, false) AS awaits_file
       FROM task_batch b
       JOIN workflow_version v ON v.version_id = b.version_id
       LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = :task_id
+      LEFT JOIN batch_task bt ON bt.workflow_id = b.workflow_id AND bt.batch_id = b.batch_id AND bt.task_id = :task_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
 """)
 
@@ -128,7 +133,7 @@ _AWAITING = text("""
 def awaiting_batch(tx: Connection, key: TaskKey) -> AwaitingBatch:
     """How the batch of this task stands towards a file; the caller has locked the task's row if there is one."""
     row = tx.execute(_AWAITING, key.columns).one()
-    return AwaitingBatch(BatchStatus(row.status), row.version, row.file)
+    return AwaitingBatch(BatchStatus(row.status), row.version, row.file, row.awaits_file)
 
 
 _LOGGED_COLUMNS = """
@@ -137,12 +142,11 @@ _LOGGED_COLUMNS = """
     COALESCE(f.place_generation, f.generation), f.groups
 """
 
-_LOGGED_SOURCE = """
+_TAKEN = text(f"""
+    SELECT {_LOGGED_COLUMNS}
       FROM file_log f JOIN task t ON t.task_id = f.task_id
-     WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id
-"""
-
-_TAKEN = text(f"SELECT {_LOGGED_COLUMNS} {_LOGGED_SOURCE} AND f.decision = 'TAKEN'")
+     WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id AND f.decision = 'TAKEN'
+""")
 
 _OF_ATTEMPT = text(f"""
     SELECT {_LOGGED_COLUMNS}, ARRAY(
@@ -153,34 +157,40 @@ _OF_ATTEMPT = text(f"""
                  JOIN workflow w ON w.workflow_id = r.workflow_id
                  JOIN task rt ON rt.task_id = r.task_id
                 WHERE r.bucket = f.bucket AND r.object = f.object AND r.generation = f.generation
-                  AND r.decision = 'TAKEN' AND r.task_id <> :task_id
+                  AND r.decision IN ('TAKEN', 'COLLECTED') AND r.task_id <> :task_id
                   AND b.status IN ('NEW', 'PROCESSING')
                 ORDER BY r.file_log_id
+           ),
+           CASE WHEN f.task_id = :task_id THEN a.file_log_id IS NOT NULL ELSE f.decision = 'COLLECTED' END
+      FROM file_log f
+      JOIN task t ON t.task_id = f.task_id
+      LEFT JOIN attempt_file a
+        ON a.workflow_id = :workflow_id AND a.batch_id = :batch_id AND a.task_id = :task_id AND a.attempt = :attempt
+       AND a.file_log_id = f.file_log_id
+     WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id
+       AND (
+           (f.decision IN ('TAKEN', 'COLLECTED') AND f.task_id <> :task_id)
+           OR a.file_log_id IS NOT NULL
+           OR f.file_log_id = (
+               SELECT l.file_log_id FROM task_log l
+                WHERE l.workflow_id = :workflow_id AND l.batch_id = :batch_id AND l.task_id = :task_id
+                  AND l.attempt = :attempt
            )
-    {_LOGGED_SOURCE} AND (
-        (f.decision = 'TAKEN' AND f.task_id <> :task_id)
-        OR f.file_log_id = (
-            SELECT l.file_log_id FROM task_log l
-             WHERE l.workflow_id = :workflow_id AND l.batch_id = :batch_id AND l.task_id = :task_id
-               AND l.attempt = :attempt
-        )
-    )
+       )
+     ORDER BY f.file_log_id
 """)
 
 
 def taken_files(tx: Connection, batch: BatchKey) -> dict[str, LoggedFile]:
-    """The files that a batch has now, by the name of the task that took them."""
+    """The files that a batch has now of tasks that take one, by the name of the task."""
     files = (LoggedFile(*row) for row in tx.execute(_TAKEN, batch.columns))
     return {file.task: file for file in files}
 
 
-def files_of_attempt(tx: Connection, key: TaskKey, attempt: int) -> dict[str, LoggedFile]:
+def files_of_attempt(tx: Connection, key: TaskKey, attempt: int) -> list[LoggedFile]:
     """The files that an attempt may read: the task's own as the attempt began, the other tasks' as they are now."""
-    found = {}
-    for row in tx.execute(_OF_ATTEMPT, {**key.columns, "attempt": attempt}):
-        file = replace(LoggedFile(*row[:-1]), read_by=tuple(row[-1]))
-        found[file.task] = file
-    return found
+    rows = tx.execute(_OF_ATTEMPT, {**key.columns, "attempt": attempt})
+    return [replace(LoggedFile(*row[:-2]), read_by=tuple(row[-2]), is_one_of_many=row[-1]) for row in rows]
 
 
 _LOCK_OBJECT = text("SELECT pg_advisory_xact_lock(hashtextextended(:bucket || '/' || :object, :task_id))")
@@ -206,9 +216,9 @@ def newest_taken(tx: Connection, bucket: str, name: str, task_id: int) -> int | 
     return newest
 
 
-_SUPERSEDE = text("""
+_SUPERSEDE = text(f"""
     UPDATE file_log SET decision = 'SUPERSEDED', reason = :reason
-     WHERE file_log_id = :file_log_id AND decision = 'TAKEN'
+     WHERE file_log_id = :file_log_id AND decision IN {any_of((FileDecision.TAKEN, *LIVE_IN_COLLECTION))}
 """)
 
 

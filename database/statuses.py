@@ -120,6 +120,12 @@ class FileDecision(StrEnum):
 
     #: A task of a batch took it.
     TAKEN = "TAKEN"
+    #: A task that takes many files has it among them.
+    COLLECTED = "COLLECTED"
+    #: It says that the files of such a task are all there.
+    MARKER = "MARKER"
+    #: An attempt could not use it, and the next one does without it: the reason says why.
+    SET_ASIDE = "SET_ASIDE"
     #: No pattern of any workflow wants it.
     UNWANTED = "UNWANTED"
     #: Not a file to work on: a folder placeholder, another event, our own archive's write.
@@ -128,6 +134,10 @@ class FileDecision(StrEnum):
     SUPERSEDED = "SUPERSEDED"
     #: It contradicts what its batch has: the reason says how.
     REJECTED = "REJECTED"
+
+
+#: What a batch task has of the many files that it takes: of each object one such row.
+LIVE_IN_COLLECTION = (FileDecision.COLLECTED, FileDecision.SET_ASIDE, FileDecision.MARKER)
 
 
 def any_of(values: Iterable[StrEnum]) -> str:

@@ -105,6 +105,8 @@ class DueKind(StrEnum):
     CANCELLATION = "cancellation"
     #: A batch has not ended in time.
     DEADLINE = "deadline"
+    #: No more files have come for a task that takes many.
+    QUIET = "quiet"
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,12 @@ _DUE_WORK = text(f"""
           WHERE status = 'PROCESSING' AND deadline_missed_at IS NULL AND deadline_at IS NOT NULL
             AND deadline_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
           ORDER BY deadline_at LIMIT {MOST_AT_ONCE})
+        UNION ALL
+        (SELECT '{DueKind.QUIET}', workflow_id, batch_id, task_id, attempt, quiet_at
+           FROM batch_task
+          WHERE quiet_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
+            AND status NOT IN ('SKIPPED', 'CANCELLED')
+          ORDER BY quiet_at LIMIT {MOST_AT_ONCE})
       ) due
      ORDER BY due_at
 """)

@@ -100,13 +100,13 @@ def bring_back(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> None
 
 
 _FILE_ARRIVED = text("""
-    UPDATE batch_task SET awaits_file = false
+    UPDATE batch_task SET awaits_file = false, quiet_at = NULL
      WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND awaits_file
 """)
 
 
 def stop_awaiting_file(tx: Connection, key: TaskKey) -> None:
-    """The locked task has its file."""
+    """The locked task has its file, or all of its files."""
     tx.execute(_FILE_ARRIVED, key.columns)
 
 

@@ -85,14 +85,22 @@ _ADD_TASKS = text("""
         ON CONFLICT DO NOTHING
 """)
 
-_FIT_TASKS = text("""
+# A task that takes many files, and the same ones as in the version that its row still has.
+_COLLECTS_ON = """(
+    v.file -> 'until' IS NOT NULL AND EXISTS (
+        SELECT FROM task_version o WHERE o.version_id = t.version_id AND o.task_id = t.task_id AND o.file = v.file
+    )
+)"""
+
+_FIT_TASKS = text(f"""
     UPDATE batch_task t
        SET position = v.position, version_id = v.version_id, waits_on = NULL,
-           awaits_file = v.file IS NOT NULL AND NOT EXISTS (
+           awaits_file = CASE WHEN {_COLLECTS_ON} THEN t.awaits_file ELSE v.file IS NOT NULL AND NOT EXISTS (
                SELECT FROM file_log f
                 WHERE f.workflow_id = t.workflow_id AND f.batch_id = t.batch_id AND f.task_id = t.task_id
                   AND f.decision = 'TAKEN'
-           )
+           ) END,
+           quiet_at = CASE WHEN {_COLLECTS_ON} THEN t.quiet_at END
       FROM task_version v
      WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id
        AND v.version_id = :version_id AND v.task_id = t.task_id

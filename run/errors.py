@@ -10,6 +10,7 @@ AcceleratorError
 └── TaskFailure              the work of a task ended in an error; its attempt is ERROR
     ├── PermanentFailure     trying again cannot help
     └── PassingFailure       trying again may help
+        └── BadFiles         some of many files cannot be used; trying again does without them
 """
 
 from __future__ import annotations
@@ -60,3 +61,14 @@ class PermanentFailure(TaskFailure):
 
 class PassingFailure(TaskFailure):
     """Trying again may help: an outside service was busy or broken."""
+
+
+class BadFiles(PassingFailure):
+    """Some of the many files of a task cannot be used: they are set aside, and the next attempt has the others.
+
+    `reasons` says why, by the id of the file in the file log.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[int, str], details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, details)
+        self.reasons = dict(reasons)

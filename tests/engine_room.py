@@ -55,6 +55,7 @@ class ToldFile(Told):
 
     name = "told_file"
     takes_file = True
+    takes_many_files = True
 
 
 class ToldOutside(Told):
@@ -216,7 +217,7 @@ class EngineRoom:
         back = "- :s * interval '1 second'"
         self.change(
             f"UPDATE batch_task SET publish_after = publish_after {back}, lease_until = lease_until {back}, "
-            f"due_at = due_at {back}",
+            f"due_at = due_at {back}, quiet_at = quiet_at {back}",
             s=seconds,
         )
         self.change(f"UPDATE task_log SET started_at = started_at {back} WHERE status = 'PROCESSING'", s=seconds)

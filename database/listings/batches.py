@@ -121,6 +121,9 @@ class ListedTask:
     generation: int | None
     #: Where the file is now, when a task has moved it.
     place: str | None
+    #: How many files a task that takes many has, and how many of those that came are set aside; 0 for other tasks.
+    collected: int
+    set_aside: int
     awaits_file: bool
     pattern: str | None
     open_parents: tuple[str, ...]
@@ -144,7 +147,7 @@ _TASKS = text(f"""
            CASE WHEN bt.status NOT IN ('SUCCESS', 'SKIPPED') THEN {GIST} END AS error,
            'gs://' || f.bucket || '/' || f.object AS file, f.generation,
            'gs://' || f.place_bucket || '/' || f.place_object AS place,
-           bt.awaits_file, tv.file ->> 'pattern' AS pattern,
+           has.collected, has.set_aside, bt.awaits_file, tv.file ->> 'pattern' AS pattern,
            CASE WHEN bt.status = 'WAITING' THEN ARRAY(
                SELECT pt.name FROM task_dependency d
                  JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
@@ -171,6 +174,13 @@ _TASKS = text(f"""
                           AND l.task_id = bt.task_id AND l.attempt = bt.attempt
       LEFT JOIN file_log f ON f.workflow_id = bt.workflow_id AND f.batch_id = bt.batch_id
                           AND f.task_id = bt.task_id AND f.decision = 'TAKEN'
+     CROSS JOIN LATERAL (
+          SELECT count(*) FILTER (WHERE m.decision = 'COLLECTED') AS collected,
+                 count(*) FILTER (WHERE m.decision = 'SET_ASIDE') AS set_aside
+            FROM file_log m
+           WHERE tv.file -> 'until' IS NOT NULL AND m.workflow_id = bt.workflow_id AND m.batch_id = bt.batch_id
+             AND m.task_id = bt.task_id AND m.decision IN ('COLLECTED', 'SET_ASIDE', 'MARKER')
+      ) has
      WHERE w.name = :workflow AND b.batch_id = :batch
      ORDER BY removed, bt.position, t.name LIMIT {MOST_OF_A_BATCH}
 """)

@@ -2,10 +2,20 @@
 
 from database.models.arrivals import Audit, FileLog, RejectedMessage
 from database.models.definitions import Task, TaskDependency, TaskVersion, Workflow, WorkflowVersion
-from database.models.executions import BatchNumber, BatchTask, Cancellation, Chore, Completion, TaskBatch, TaskLog
+from database.models.executions import (
+    AttemptFile,
+    BatchNumber,
+    BatchTask,
+    Cancellation,
+    Chore,
+    Completion,
+    TaskBatch,
+    TaskLog,
+)
 from database.models.row import Row
 
 __all__ = [
+    "AttemptFile",
     "Audit",
     "BatchNumber",
     "BatchTask",

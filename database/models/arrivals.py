@@ -17,7 +17,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.models.row import Row, now, one_of
-from database.statuses import FileDecision
+from database.statuses import LIVE_IN_COLLECTION, FileDecision, any_of
+
+_OF_A_TASK = (FileDecision.TAKEN, *LIVE_IN_COLLECTION)
+_NEEDS_NO_REASON = (FileDecision.TAKEN, FileDecision.COLLECTED, FileDecision.MARKER)
 
 
 class FileLog(Row):
@@ -29,10 +32,11 @@ class FileLog(Row):
         ForeignKeyConstraint(["workflow_id", "batch_id"], ["task_batch.workflow_id", "task_batch.batch_id"]),
         CheckConstraint(one_of("decision", FileDecision), name="decision"),
         CheckConstraint(
-            "decision <> 'TAKEN' OR (workflow_id IS NOT NULL AND batch_id IS NOT NULL AND task_id IS NOT NULL)",
+            f"decision NOT IN {any_of(_OF_A_TASK)} "
+            "OR (workflow_id IS NOT NULL AND batch_id IS NOT NULL AND task_id IS NOT NULL)",
             name="taken",
         ),
-        CheckConstraint("decision = 'TAKEN' OR reason IS NOT NULL", name="reason"),
+        CheckConstraint(f"decision IN {any_of(_NEEDS_NO_REASON)} OR reason IS NOT NULL", name="reason"),
         CheckConstraint("generation >= 0", name="generation"),
         CheckConstraint("(place_bucket IS NULL) = (place_object IS NULL)", name="place"),
         CheckConstraint("(place_bucket IS NULL) = (place_generation IS NULL)", name="place_generation"),
@@ -43,6 +47,16 @@ class FileLog(Row):
             "task_id",
             unique=True,
             postgresql_where=text("decision = 'TAKEN'"),
+        ),
+        Index(
+            "uq_file_log_collected",
+            "workflow_id",
+            "batch_id",
+            "task_id",
+            "bucket",
+            "object",
+            unique=True,
+            postgresql_where=text(f"decision IN {any_of(LIVE_IN_COLLECTION)}"),
         ),
         Index(
             "ix_file_log_place",

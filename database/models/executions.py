@@ -92,6 +92,7 @@ class BatchTask(Row):
         ),
         CheckConstraint("NOT reset OR status = 'PROCESSING'", name="reset"),
         CheckConstraint("NOT (status = 'NEW' AND awaits_file)", name="awaits_file"),
+        CheckConstraint("quiet_at IS NULL OR awaits_file", name="quiet_at"),
         CheckConstraint(
             "(skip_cause IS NOT DISTINCT FROM 'upstream_failed') = (skipped_because_of IS NOT NULL)", name="culprit"
         ),
@@ -106,6 +107,7 @@ class BatchTask(Row):
         Index("ix_batch_task_to_publish", "publish_after", postgresql_where=text("status = 'NEW'")),
         Index("ix_batch_task_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         Index("ix_batch_task_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_batch_task_quiet", "quiet_at", postgresql_where=text("quiet_at IS NOT NULL")),
     )
 
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
@@ -136,8 +138,10 @@ class BatchTask(Row):
     #: One open parent of many: as long as it is open, the success of another parent decides nothing.
     waits_on: Mapped[int | None]
     takeovers: Mapped[int] = mapped_column(server_default="0")
-    #: Whether its file is still missing.
+    #: Whether its file is still missing or, if it takes many, some of them may be.
     awaits_file: Mapped[bool] = mapped_column(server_default="false")
+    #: When the many files that it takes are all there, unless another one comes before.
+    quiet_at: Mapped[datetime | None]
     #: Whether it waits again once its open attempt has ended, because what it is built on has changed.
     reset: Mapped[bool] = mapped_column(server_default="false")
     publish_after: Mapped[datetime | None]
@@ -182,6 +186,24 @@ class TaskLog(Row):
     ended_at: Mapped[datetime | None]
     error: Mapped[str | None]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+
+
+class AttemptFile(Row):
+    """The files of an attempt whose task takes many, as it began: whoever takes the attempt over reads the same."""
+
+    __tablename__ = "attempt_file"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["workflow_id", "batch_id", "task_id", "attempt"],
+            ["task_log.workflow_id", "task_log.batch_id", "task_log.task_id", "task_log.attempt"],
+        ),
+    )
+
+    workflow_id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    file_log_id: Mapped[int] = mapped_column(ForeignKey("file_log.file_log_id"), primary_key=True)
 
 
 class Completion(Row):

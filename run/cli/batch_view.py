@@ -112,8 +112,16 @@ def _remarks(task: ListedTask, waits: Sequence[str]) -> Iterator[Text]:
         yield Text(in_one_line(task.file), "dim")
         if task.place is not None:
             yield Text(in_one_line(f"now {task.place}"), "dim")
+    # While it collects, what it waits for says how many there are.
+    if (task.collected and not task.awaits_file) or task.set_aside:
+        yield Text(_files(task), "dim")
     for words in (*waits, *_afterwards(task), *map(_being_ended, task.cancellations)):
         yield Text(in_one_line(words), "yellow")
+
+
+def _files(task: ListedTask) -> str:
+    words = f"{task.collected:,} file{'s' * (task.collected != 1)}"
+    return f"{words}, {task.set_aside:,} set aside" if task.set_aside else words
 
 
 def _afterwards(task: ListedTask) -> Iterator[str]:

@@ -21,10 +21,14 @@ from run.workflows.prefixes import Prefix
 
 _MARK_OF = {
     FileDecision.REJECTED: Status.ERROR,
+    FileDecision.SET_ASIDE: Status.ERROR,
+    FileDecision.MARKER: Status.SUCCESS,
     FileDecision.UNWANTED: Status.SKIPPED,
     FileDecision.IGNORED: Status.SKIPPED,
     FileDecision.SUPERSEDED: Status.SKIPPED,
 }
+#: Decisions by which a task has the file.
+_HAS_IT = (FileDecision.TAKEN, FileDecision.COLLECTED)
 _EFFECT_MARKS = {"rejected": MARKS["ERROR"], "ignored": MARKS["SKIPPED"]}
 
 _address = click.argument("address", type=AddressType(), metavar="URI")
@@ -143,7 +147,7 @@ def _mark(row: ListedFile) -> Text:
 def _fate(row: ListedFile) -> Text:
     fate = styled(row.decision)
     if row.task is not None:
-        fate.append(" for " if row.decision != FileDecision.TAKEN else " by ", "default")
+        fate.append(" by " if row.decision in _HAS_IT else " for ", "default")
         fate.append(in_one_line(" ".join(part for part in (row.workflow, row.batch, row.task) if part)), "default")
     if row.task_status is not None:
         fate.append(", task ", "default").append(styled(row.task_status))

@@ -21,7 +21,10 @@ from run.cli.escaping import in_json, in_lines
 STYLES = {
     "SUCCESS": "green",
     "TAKEN": "green",
+    "COLLECTED": "green",
+    "MARKER": "green",
     "ERROR": "red",
+    "SET_ASIDE": "red",
     "REJECTED": "red",
     "PROCESSING": "cyan",
     "NEW": "cyan",

@@ -41,7 +41,15 @@ def in_words(reason: Reason, task: ListedTask, now: datetime) -> str:
     until = "" if reason.until is None else f"{moment(reason.until)} UTC"
     then = f"at {until}" if reason.until is not None and reason.until > now else "with the next sweep"
     named = f" ({_names(ids)})" if ids else ""
+    if reason.kind is ReasonKind.FILES:
+        return _collecting(reason, then)
     return _WORDS[reason.kind].format(ids=_names(ids), named=named, until=until, then=then)
+
+
+def _collecting(reason: Reason, then: str) -> str:
+    pattern, so_far = reason.ids
+    quiet = "" if reason.until is None else f" (quiet since {moment(reason.since)} UTC, ends {then})"
+    return f"collects its files, {so_far}, until {reason.ends_by}{quiet}: {pattern}"
 
 
 def _known_kinds() -> Collection[str]:

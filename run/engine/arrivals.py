@@ -10,7 +10,6 @@ from typing import assert_never
 from database.dependencies import lock_tasks
 from database.files import (
     Arrival,
-    AwaitingBatch,
     LoggedFile,
     WantedBy,
     awaiting_batch,
@@ -27,6 +26,7 @@ from database.statuses import BatchStatus, FileDecision, Status
 from database.transitions import stop_awaiting_file
 from database.workflows import FileTask
 from run.engine.batch_identity import join_batch_of_values
+from run.engine.collecting import Fate, collect
 from run.engine.dependency_checker import check_task, reset_with_descendants
 from run.engine.stored_values import to_json
 from run.workflows.batch_identity import BatchTemplate
@@ -40,6 +40,8 @@ class Wanted:
 
     file_task: FileTask
     groups: Mapping[str, Value]
+    #: Whether it is no file of the task, but says that the files of the task are all there.
+    is_marker: bool = False
 
     @property
     def words(self) -> str:
@@ -88,15 +90,33 @@ def take_file(tx: Transaction, arrival: Arrival, wanted: Wanted, day: date | Non
 
 def _decide(tx: Transaction, arrival: Arrival, wanted: Wanted, key: TaskKey) -> Decided:
     wanted_by = WantedBy(key.workflow_id, key.batch_id, key.task_id, to_json(wanted.groups))
-    batch = awaiting_batch(tx, key)
-    now = taken_files(tx, key.batch).get(wanted.file_task.task)
-    decision, reason = _judge(arrival, batch, now, key, wanted)
-    released = _start(tx, key, now) if decision is FileDecision.TAKEN else ()
+    fate = _fate(tx, arrival, wanted, key)
     # Rows of the file log come after the tasks and the batch, in every transaction.
-    if decision is FileDecision.TAKEN and now is not None:
-        supersede(tx, now.file_log_id, f"generation {arrival.generation} took its place")
-    record_file(tx, arrival, decision, reason, wanted_by)
-    return Decided(decision, key.batch_id, released, reason)
+    if fate.replaces is not None:
+        supersede(tx, fate.replaces, f"generation {arrival.generation} took its place")
+    record_file(tx, arrival, fate.decision, fate.reason, wanted_by)
+    return Decided(fate.decision, key.batch_id, fate.released, fate.reason)
+
+
+def _fate(tx: Transaction, arrival: Arrival, wanted: Wanted, key: TaskKey) -> Fate:
+    batch = awaiting_batch(tx, key)
+    where = _where(key, wanted)
+    if batch.status is BatchStatus.CANCELLED:
+        return Fate(FileDecision.IGNORED, f"{where} is cancelled")
+    task = wanted.file_task.task
+    if batch.file is None:
+        reason = f"{where} has version {batch.version}, in which no task {task} takes a file"
+        return Fate(FileDecision.REJECTED, reason)
+    trigger = FileTrigger.model_validate(batch.file)
+    if trigger.until is not None:
+        return collect(tx, arrival, key, trigger, trigger.until, where, is_marker=wanted.is_marker)
+    if wanted.is_marker:
+        return Fate(FileDecision.IGNORED, f"{where} has version {batch.version}, in which task {task} takes one file")
+    now = taken_files(tx, key.batch).get(task)
+    decision, why = _judge(arrival, now, trigger, key, wanted)
+    if decision is not FileDecision.TAKEN:
+        return Fate(decision, why)
+    return Fate(decision, None, _start(tx, key, now), None if now is None else now.file_log_id)
 
 
 def _start(tx: Transaction, key: TaskKey, now: LoggedFile | None) -> tuple[int, ...]:
@@ -122,21 +142,19 @@ def _judge_for_fresh_batch(tx: Transaction, arrival: Arrival, wanted: Wanted) ->
 
 
 def _judge(
-    arrival: Arrival, batch: AwaitingBatch, now: LoggedFile | None, key: TaskKey, wanted: Wanted
+    arrival: Arrival, now: LoggedFile | None, trigger: FileTrigger, key: TaskKey, wanted: Wanted
 ) -> tuple[FileDecision, str | None]:
-    where = f"batch {key.batch_id} of workflow {wanted.file_task.current.workflow}"
-    if batch.status is BatchStatus.CANCELLED:
-        return FileDecision.IGNORED, f"{where} is cancelled"
-    if batch.file is None:
-        task = wanted.file_task.task
-        return FileDecision.REJECTED, f"{where} has version {batch.version}, in which no task {task} takes a file"
-    if now is not None and now.uri != arrival.uri:
+    if now is None:
+        return FileDecision.TAKEN, None
+    if now.uri != arrival.uri:
         return FileDecision.REJECTED, (
             f"{wanted.words} has {now.uri} in batch {key.batch_id}; {arrival.uri} is a second object for the same task"
         )
-    if now is not None:
-        return _judge_generation(arrival, now.generation, FileTrigger.model_validate(batch.file), where)
-    return FileDecision.TAKEN, None
+    return _judge_generation(arrival, now.generation, trigger, _where(key, wanted))
+
+
+def _where(key: TaskKey, wanted: Wanted) -> str:
+    return f"batch {key.batch_id} of workflow {wanted.file_task.current.workflow}"
 
 
 def _judge_generation(arrival: Arrival, now: int, trigger: FileTrigger, where: str) -> tuple[FileDecision, str | None]:

@@ -45,7 +45,7 @@ def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:
         disabled=task.disabled,
         success_may_skip=success_may_skip,
         lease_seconds=task.lease_seconds,
-        file=None if task.file is None else task.file.model_dump(mode="json"),
+        file=None if task.file is None else task.file.meaning(),
         config=task.config,
         max_takeovers=task.max_takeovers,
         retries=task.retries,

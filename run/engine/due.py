@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 from database.attempts import Claimed
 from database.cancellations import confirm_ended, note_problem, take_cancellation
 from database.dependencies import lock_batch_tasks, lock_tasks
-from database.files import files_of_attempt
+from database.files import LoggedFile, files_of_attempt
 from database.interventions import retry_now
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.sweeping import Due, DueKind, miss_deadline, put_off
+from run.engine.collecting import close_if_quiet
 from run.engine.completions import time_out
 from run.engine.dependency_checker import Checked, check_task
 from run.engine.life import TaskLife
@@ -51,6 +52,8 @@ class DueTasks:
                 self._cancel(due)
             case DueKind.DEADLINE:
                 self._check(due, lambda tx: _miss(tx, due))
+            case DueKind.QUIET:
+                self._check(due, lambda tx: close_if_quiet(tx, due.key))
             case _:
                 assert_never(due.what)
 
@@ -82,7 +85,7 @@ class DueTasks:
 
     def _end_outside(self, claimed: Claimed) -> str | None:
         """Have the kind end what the attempt has begun; None when that is confirmed, else why it is not."""
-        files = {}
+        files: Sequence[LoggedFile] = ()
         if claimed.has_files:
             files = self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
         kind = self._life.kinds[claimed.kind]

@@ -6,9 +6,10 @@ import logging
 
 from database.facts import OpenTask, stuck_tasks
 from database.keys import TaskKey
-from database.sessions import Database
+from database.sessions import Database, Transaction
 from database.statuses import Status
-from run.engine.dependency_checker import Checked, check_with_descendants
+from run.engine.collecting import close_if_whole
+from run.engine.dependency_checker import check_with_descendants
 from run.engine.life import TaskLife
 from run.engine.reasons import ReasonKind, reasons_of
 
@@ -45,8 +46,11 @@ class Invariant:
         return True
 
     def _judge_again(self, key: TaskKey) -> None:
-        checked: Checked = self._database.transact(lambda tx: check_with_descendants(tx, key))
-        self._life.publish(key.batch_id, checked.released)
+        def judge(tx: Transaction) -> tuple[int, ...]:
+            closed = close_if_whole(tx, key)
+            return closed.released + check_with_descendants(tx, key).released
+
+        self._life.publish(key.batch_id, self._database.transact(judge))
 
 
 def _why_stuck(task: OpenTask) -> str | None:
@@ -56,6 +60,8 @@ def _why_stuck(task: OpenTask) -> str | None:
     match reasons[0].kind:
         case ReasonKind.MESSAGE:
             return f"its message was due at {task.publish_after} and has been sent {task.publishes} times"
+        case ReasonKind.FILES:
+            return f"its files were all there at {task.quiet_at}, and no sweep has let it start"
         case ReasonKind.DEAD_WORKER:
             return f"its worker died, its lease ran out at {task.lease_until}, and nobody has taken it over"
         case ReasonKind.RETRY | ReasonKind.JOB | ReasonKind.HANDED_BACK | ReasonKind.COMPLETION:

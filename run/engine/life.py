@@ -12,6 +12,7 @@ from typing import Any
 from database.attempts import Claimed, await_completion, claim, finish, let_go, pick_up, take_over
 from database.batches import overdue_children, task_state
 from database.cancellations import request_cancellation, return_lost
+from database.collecting import set_files_aside
 from database.completions import find_completion
 from database.errors import DatabaseError, DatabaseUnavailable
 from database.files import LoggedFile, files_of_attempt, store_places
@@ -35,7 +36,7 @@ from run.engine.outcomes import (
 )
 from run.engine.work import make_work
 from run.errors import Rejected, Unavailable
-from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress
+from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Moved, Progress
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
 
@@ -92,8 +93,8 @@ class TaskLife:
                 checked = self._complete(claimed, came_of_it)
             case AwaitsCompletion():
                 checked = self._await_completion(claimed)
-            case GoesOn(handle, seconds):
-                checked = self._let_go(claimed, seconds, handle)
+            case GoesOn(handle, seconds, moved):
+                checked = self._let_go(claimed, seconds, handle, moved)
             case LaterAgain(seconds):
                 checked = self._let_go(claimed, seconds, None)
         self.publish(claimed.key.batch_id, checked.released)
@@ -198,13 +199,13 @@ class TaskLife:
             return timed_out(claimed.timeout_seconds)
         return None
 
-    def _files(self, claimed: Claimed) -> dict[str, LoggedFile]:
+    def _files(self, claimed: Claimed) -> Sequence[LoggedFile]:
         if not claimed.has_files:
-            return {}
+            return ()
         return self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
 
     def _make_progress(
-        self, kind: Kind[Any], claimed: Claimed, files: Mapping[str, LoggedFile], patience: float
+        self, kind: Kind[Any], claimed: Claimed, files: Sequence[LoggedFile], patience: float
     ) -> Progress:
         config = kind.config.model_validate(claimed.config)
         stored = StoredHandle(self._database, claimed)
@@ -212,17 +213,21 @@ class TaskLife:
         until = time.monotonic() + patience
         progress = kind.start(config, work) if claimed.handle is None else kind.poll(config, work, claimed.handle)
         while isinstance(progress, GoesOn) and time.monotonic() + progress.poll_after < until:
-            # What was begun outside is known to the database before it is asked for the first time.
-            if not stored.is_known(progress.handle):
+            # What was begun outside is known to the database before it is asked for the first time. New places become
+            # known when the attempt is let go of.
+            if progress.moved or not stored.is_known(progress.handle):
                 break
             time.sleep(progress.poll_after)
             progress = kind.poll(config, work, progress.handle)
         _refuse_what_is_no_progress(progress, claimed)
         return progress
 
-    def _let_go(self, claimed: Claimed, seconds: float, handle: Mapping[str, Any] | None) -> Checked:
+    def _let_go(
+        self, claimed: Claimed, seconds: float, handle: Mapping[str, Any] | None, moved: Sequence[Moved] = ()
+    ) -> Checked:
         def write(tx: Transaction) -> bool:
             if let_go(tx, claimed.key, claimed.token, seconds, handle):
+                store_places(tx, new_places(moved))
                 return True
             return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, handle)
             return False
@@ -254,7 +259,8 @@ class TaskLife:
             if outcome.ending:
                 request_cancellation(tx, key, claimed.attempt, claimed.version_id, outcome.handle)
             checked = check_what_follows(tx, key, status, success_may_skip=claimed.success_may_skip)
-            store_places(tx, new_places(outcome))
+            store_places(tx, new_places(outcome.moved))
+            set_files_aside(tx, outcome.set_aside)
             return checked
 
         checked = self._database.transact(write_and_check)

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from database.collecting import fit_files
 from database.dependencies import children_of, lock_batch_tasks
 from database.interventions import move_tasks, take_attempts_away
 from database.keys import BatchKey
 from database.sessions import Transaction
 from database.statuses import CANCEL, OPEN, RERUN
 from database.versions import Difference, differences, fit_tasks, newest_of_batch, set_version
+from run.engine.collecting import fit_collections
 
 _TO_RUN_AGAIN = (Difference.CHANGED, Difference.ADDED)
 
@@ -44,7 +46,9 @@ def move_to_newest_version(tx: Transaction, batch: BatchKey, cancelled_by: Mappi
     move_tasks(tx, batch, gone, CANCEL)
     set_version(tx, batch, newest.newest_id)
     move_tasks(tx, batch, sorted(stale), RERUN)
+    fit_files(tx, batch, newest.newest_id)
     fit_tasks(tx, batch, newest.newest_id)
+    fit_collections(tx, batch)
     return MovedVersion(newest.version, newest.newest, stale)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from database.statuses import Status
 from run.engine.dependency_checker import Checked, check_and_trigger_children, check_with_descendants
 from run.engine.retry_policy import Terms, retry_after
 from run.engine.stored_values import storable
-from run.errors import PassingFailure, TaskFailure
+from run.errors import BadFiles, PassingFailure, TaskFailure
 from run.kinds.kind import Finished, Kind, Moved
 from run.redaction import redacted
 
@@ -36,6 +36,8 @@ class Outcome:
     error: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     moved: tuple[Moved, ...] = ()
+    #: Files that later attempts do without, by their ids in the file log, each with its reason.
+    set_aside: Mapping[int, str] = field(default_factory=dict)
     #: Whether another attempt may succeed.
     passing: bool = False
     #: Whether its work may still go on outside and is to be ended.
@@ -56,6 +58,9 @@ def success(finished: Finished) -> Outcome:
 
 def failure(error: Exception, kind: Kind[Any]) -> Outcome:
     """The outcome of work that raised."""
+    if isinstance(error, BadFiles):
+        reasons = {file_log_id: storable(redacted(reason)) for file_log_id, reason in error.reasons.items()}
+        return replace(failed(str(error), error.details, passing=True), set_aside=reasons)
     if isinstance(error, TaskFailure):
         return failed(str(error), error.details, passing=isinstance(error, PassingFailure))
     # What a kind did not expect says nothing about what it may have left running outside.
@@ -86,11 +91,10 @@ def check_what_follows(tx: Transaction, key: TaskKey, status: Status, *, success
     return check_and_trigger_children(tx, key, succeeded=succeeded, may_skip=success_may_skip)
 
 
-def new_places(outcome: Outcome) -> list[NewPlace]:
+def new_places(moves: Sequence[Moved]) -> list[NewPlace]:
     """Where the attempt has moved files to."""
     return [
-        NewPlace(moved.file_log_id, moved.place.bucket, moved.place.name, moved.place.generation)
-        for moved in outcome.moved
+        NewPlace(moved.file_log_id, moved.place.bucket, moved.place.name, moved.place.generation) for moved in moves
     ]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from database.facts import OpenTask
 from database.statuses import Status
+from run.workflows.definition import Until
 
 
 class ReasonKind(StrEnum):
@@ -18,6 +19,8 @@ class ReasonKind(StrEnum):
     PARENTS = "parents"
     #: Its file.
     FILE = "file"
+    #: More files, of a task that takes many.
+    FILES = "files"
     #: The moment of its next attempt.
     RETRY = "retry"
     #: The end of the outside work of an attempt that was taken away.
@@ -72,7 +75,9 @@ def reasons_of(task: OpenTask, kinds: Collection[str] | None = None) -> tuple[Re
 def _of_waiting(task: OpenTask) -> Iterator[Reason]:
     if task.open_parents:
         yield Reason(ReasonKind.PARENTS, task.open_parents, task.changed_at, None, "the end of its parents")
-    if task.awaits_file:
+    if task.until is not None:
+        yield from _of_collecting(task, Until.model_validate(task.until))
+    elif task.awaits_file:
         yield Reason(ReasonKind.FILE, (task.pattern or "",), task.changed_at, None, "the arrival of its file")
     if task.due_at is not None:
         ids = (f"attempt {task.attempt + 1}",)
@@ -81,6 +86,16 @@ def _of_waiting(task: OpenTask) -> Iterator[Reason]:
         attempts = tuple(f"attempt {attempt}" for attempt in task.ending_attempts)
         ends_by = "the other side's word that it has ended"
         yield Reason(ReasonKind.ENDING, attempts, task.changed_at, None, ends_by)
+
+
+def _of_collecting(task: OpenTask, until: Until) -> Iterator[Reason]:
+    if not task.awaits_file or until.is_met(task.files, has_marker=task.has_marker):
+        return
+    since = task.changed_at
+    if task.quiet_at is not None and until.quiet_seconds is not None:
+        since = task.quiet_at - timedelta(seconds=until.quiet_seconds)
+    so_far = f"{task.files:,} file{'s' * (task.files != 1)} so far"
+    yield Reason(ReasonKind.FILES, (task.pattern or "", so_far), since, task.quiet_at, until.words)
 
 
 def _of_new(task: OpenTask, kinds: Collection[str] | None) -> Reason:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from database.attempts import Claimed
@@ -14,11 +15,11 @@ from run.workflows.scope import text_of_params
 from run.workflows.templates import Value
 
 
-def make_work(claimed: Claimed, files: Mapping[str, LoggedFile], names: Mapping[str, str]) -> Work:
+def make_work(claimed: Claimed, files: Sequence[LoggedFile], names: Mapping[str, str]) -> Work:
     """Everything that the templates and the work of this attempt may refer to."""
     batch_id = claimed.key.batch_id
     batch_values = _template(claimed.batch_template).values_of(batch_id) or {}
-    taken = {task: _taken(file) for task, file in files.items()}
+    taken = {file.task: _taken(file) for file in files if not file.is_one_of_many}
     own = taken.get(claimed.task)
     values: dict[str, Value] = {
         **names,
@@ -40,7 +41,16 @@ def make_work(claimed: Claimed, files: Mapping[str, LoggedFile], names: Mapping[
         params=claimed.params,
         batch_values=batch_values,
         files=taken,
+        collected=_collected(files),
     )
+
+
+def _collected(files: Sequence[LoggedFile]) -> dict[str, tuple[TakenFile, ...]]:
+    collected: defaultdict[str, list[TakenFile]] = defaultdict(list)
+    for file in files:
+        if file.is_one_of_many:
+            collected[file.task].append(_taken(file))
+    return {task: tuple(found) for task, found in collected.items()}
 
 
 @lru_cache(maxsize=1000)

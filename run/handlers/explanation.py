@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from database.batches import find_batch, today
-from database.files import LoggedFile, awaiting_batch, newest_taken, taken_files
+from database.collecting import Collection, look_at_collection
+from database.files import AwaitingBatch, LoggedFile, awaiting_batch, newest_taken, taken_files
 from database.keys import TaskKey
 from database.listings.files import files_at
 from database.listings.schema import forbid_writing
@@ -16,7 +17,7 @@ from database.statuses import BatchStatus
 from run.engine.arrivals import Wanted
 from run.handlers.file import FileHandler
 from run.workflows.batch_identity import BatchTemplate
-from run.workflows.definition import FileTrigger
+from run.workflows.definition import FileTrigger, Until
 from run.workflows.templates import TemplateError, Value
 
 MOST_MOVED = 20
@@ -87,8 +88,7 @@ def _explained(tx: Transaction, uri: str, wanted: list[Wanted]) -> Iterator[Expl
 
 
 def _effect_of_fresh(tx: Transaction, uri: str, wanted: Wanted) -> tuple[Effect, str]:
-    bucket, _, name = uri.removeprefix("gs://").partition("/")
-    taken = newest_taken(tx, bucket, name, wanted.file_task.task_id)
+    taken = newest_taken(tx, *_bucket_and_name(uri), wanted.file_task.task_id)
     trigger = FileTrigger.model_validate(wanted.file_task.file)
     if taken is not None and trigger.on_new_generation == "ignore":
         return Effect.IGNORED, f"generation {taken} was taken before, and on_new_generation is ignore"
@@ -110,7 +110,7 @@ def _effect(tx: Transaction, uri: str, wanted: Wanted) -> tuple[str | None, Effe
 def _effect_on(tx: Transaction, uri: str, wanted: Wanted, key: TaskKey) -> tuple[Effect, str]:
     task = wanted.file_task.task
     if find_batch(tx, key.batch) is None:
-        return Effect.OPENS, f"opens the batch {key.batch_id}"
+        return Effect.OPENS, f"opens the batch {key.batch_id}{_of_first(wanted)}"
     awaiting = awaiting_batch(tx, key)
     if awaiting.status is BatchStatus.CANCELLED:
         return Effect.IGNORED, f"the batch {key.batch_id} is cancelled"
@@ -118,10 +118,67 @@ def _effect_on(tx: Transaction, uri: str, wanted: Wanted, key: TaskKey) -> tuple
         return Effect.REJECTED, (
             f"the batch {key.batch_id} has version {awaiting.version}, in which no task {task} takes a file"
         )
-    now = taken_files(tx, key.batch).get(task)
+    return _effect_on_task(tx, uri, wanted, key, FileTrigger.model_validate(awaiting.file), awaiting)
+
+
+def _effect_on_task(
+    tx: Transaction, uri: str, wanted: Wanted, key: TaskKey, trigger: FileTrigger, awaiting: AwaitingBatch
+) -> tuple[Effect, str]:
+    if trigger.until is not None:
+        found = look_at_collection(tx, key, *_bucket_and_name(uri))
+        collecting = _Collecting(key.batch_id, trigger, trigger.until, found, is_open=awaiting.awaits_file)
+        return collecting.effect_of_marker() if wanted.is_marker else collecting.effect_of_file()
+    if wanted.is_marker:
+        return Effect.IGNORED, f"in the version of the batch {key.batch_id}, its task takes one file and no marker"
+    now = taken_files(tx, key.batch).get(wanted.file_task.task)
     if now is None:
         return Effect.JOINS, f"joins the batch {key.batch_id}, which waits for it"
-    return _effect_beside(uri, FileTrigger.model_validate(awaiting.file), now, key.batch_id)
+    return _effect_beside(uri, trigger, now, key.batch_id)
+
+
+def _of_first(wanted: Wanted) -> str:
+    until = FileTrigger.model_validate(wanted.file_task.file).until
+    if until is None:
+        return ""
+    return ", whose files are still to come" if wanted.is_marker else f", which collects its files until {until.words}"
+
+
+@dataclass(frozen=True)
+class _Collecting:
+    """A task that takes many files, and what it has apart from the object in question."""
+
+    batch: str
+    trigger: FileTrigger
+    until: Until
+    found: Collection
+    is_open: bool
+
+    def effect_of_file(self) -> tuple[Effect, str]:
+        files = self.found.files + 1
+        if not self.is_open and self.trigger.on_new_generation == "ignore":
+            return Effect.IGNORED, f"the batch {self.batch} had all of its files; on_new_generation is ignore"
+        is_whole = self.until.is_met(files, has_marker=self.found.has_marker)
+        if self.is_open and is_whole:
+            return Effect.JOINS, f"joins the batch {self.batch}, which then has all of its files ({files:,})"
+        if self.is_open:
+            return Effect.JOINS, f"joins the batch {self.batch}, which collects its files until {self.until.words}"
+        when = "at once" if is_whole else f"when {self.until.words}"
+        return Effect.RERUNS, (
+            f"the batch {self.batch} had all of its files; with this one the task and what follows run again {when}"
+        )
+
+    def effect_of_marker(self) -> tuple[Effect, str]:
+        if self.until.marker is None:
+            return Effect.IGNORED, f"in the version of the batch {self.batch}, no marker is waited for"
+        if not self.is_open:
+            return Effect.JOINS, f"changes nothing: the batch {self.batch} had all of its files"
+        so_far = f"which then has all of its files ({self.found.files:,})" if self.found.files else "which has no file"
+        return Effect.JOINS, f"is the marker of the batch {self.batch}, {so_far}"
+
+
+def _bucket_and_name(uri: str) -> tuple[str, str]:
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    return bucket, name
 
 
 def _effect_beside(uri: str, trigger: FileTrigger, now: LoggedFile, batch: str) -> tuple[Effect, str]:

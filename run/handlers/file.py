@@ -84,10 +84,15 @@ class FileHandler:
         """Every task of every newest version that waits for a file."""
         return self._database.transact(file_tasks)
 
-    def pattern_of(self, file_task: FileTask) -> FilePattern:
-        """The pattern of the addresses that a task wants; raises ValueError when this revision cannot read it."""
+    def patterns_of(self, file_task: FileTask) -> tuple[FilePattern, FilePattern | None]:
+        """The patterns of the addresses that a task wants: of its files, and of their marker if it waits for one.
+
+        Raises ValueError when this revision cannot read them.
+        """
         trigger = FileTrigger.model_validate(file_task.file)
-        return _compiled(trigger.pattern, tuple(trigger.parse.items()), tuple(self._names.items()))
+        marker = trigger.until.marker if trigger.until else None
+        parse, names = tuple(trigger.parse.items()), tuple(self._names.items())
+        return _compiled(trigger.pattern, parse, names), _compiled(marker, parse, names) if marker else None
 
     def find_wanted(self, uri: str, among: Sequence[FileTask] | None = None) -> Found:
         """Which tasks (of these, if they are given) want the object of this address."""
@@ -103,8 +108,12 @@ class FileHandler:
         return found
 
     def _matches(self, file_task: FileTask, uri: str) -> Iterator[Wanted]:
-        groups = self.pattern_of(file_task).match(uri)
+        files, marker = self.patterns_of(file_task)
+        # The pattern of the files may well fit their marker too, which lies beside them.
+        groups = marker.match(uri) if marker else None
         if groups is not None:
+            yield Wanted(file_task, groups, is_marker=True)
+        elif (groups := files.match(uri)) is not None:
             yield Wanted(file_task, groups)
 
     def _why_ignored_unseen(self, message: FileMessage) -> str | None:

@@ -146,10 +146,11 @@ class Scanner:
         for task in tasks:
             name = _name(task)
             try:
-                prefixes = prefixes_of(self._files.pattern_of(task).pattern)
+                patterns = [one.pattern for one in self._files.patterns_of(task) if one is not None]
             except ValueError:
                 problems.append(f"this revision cannot read the file trigger of {name}")
                 continue
+            prefixes = [prefix for pattern in patterns for prefix in prefixes_of(pattern)]
             listed += [prefix for prefix in prefixes if prefix is not None]
             if None in prefixes:
                 problems.append(f"the pattern of {name} does not name its bucket; there is no telling where to look")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from run.clients.storage import Changed, StoredObject
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.kinds.bigquery_names import strict_template_problems
-from run.kinds.kind import Finished, Kind, KindConfig, Moved, ObjectVersion, TakenFile, Work
+from run.kinds.kind import Finished, GoesOn, Kind, KindConfig, Moved, ObjectVersion, Progress, TakenFile, Work
 from run.workflows.scope import Scope
 from run.workflows.templates import NameType, TemplateError, Value, all_names_in, render
 
@@ -21,9 +22,16 @@ ARCHIVE_MARKER = "cloud-accelerator-archived-to"
 SOURCE = "cloud-accelerator-source"
 SOURCE_GENERATION = "cloud-accelerator-source-generation"
 
-_FILE_NAMES = dict.fromkeys(("file_task", "file_name", "file_stem", "generation"), NameType.TEXT)
+#: What tells the files of one task apart.
+_OF_EACH_FILE = {"file_name", "file_path", "file_stem"}
+_FILE_NAMES = dict.fromkeys(("file_task", "generation", *sorted(_OF_EACH_FILE)), NameType.TEXT)
 _MOST_NAME_BYTES = 1024
 _LOOKS = 3
+#: As many files as move before the attempt is let go of; the sweep goes on with the next ones.
+PAGE = 100
+_THREADS = 8
+#: As many files as the task log spells out.
+_MOST_TOLD = 100
 
 
 def is_archived(uri: str, metadata: Mapping[str, str] | None) -> bool:
@@ -36,7 +44,7 @@ def _listed(value: object) -> object:
 
 
 class ArchiveFileConfig(KindConfig):
-    """The keys of an `archive_file` task; `to` may use file_task, file_name, file_stem and generation of each file."""
+    """The keys of an `archive_file` task; `to` may use file_task, file_name and others of each file."""
 
     files_of: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
     to: str = "gs://{archive_bucket}/{workflow}/{batch_id}/{file_task}/{file_name}"
@@ -64,16 +72,31 @@ class ArchiveFile(Kind[ArchiveFileConfig]):
         for reason in _colliding(config, scope):
             yield "to", reason
 
-    def start(self, config: ArchiveFileConfig, work: Work) -> Finished:
+    def start(self, config: ArchiveFileConfig, work: Work) -> Progress:
         """Move every file; what another worker has moved already is left as it is."""
-        files = {task: _taken(work, task) for task in config.files_of}
-        waiting = {task: file for task, file in files.items() if file.place == file.landed}
-        for file in waiting.values():
+        return self._move_some(config, work, moved_before=0)
+
+    def poll(self, config: ArchiveFileConfig, work: Work, handle: Mapping[str, Any]) -> Progress:
+        """Go on with the files that have not moved yet."""
+        return self._move_some(config, work, moved_before=handle["moved"])
+
+    def _move_some(self, config: ArchiveFileConfig, work: Work, moved_before: int) -> Progress:
+        files = [(task, file) for task in config.files_of for file in _taken(work, task)]
+        waiting = [(task, file) for task, file in files if file.place == file.landed]
+        for _, file in waiting:
             if file.read_by:
                 raise Unavailable(f"{file.place.uri} is still being read by {' and '.join(file.read_by)}")
-        kept = {source: self._move(source, *place) for source, place in _places(config.to, work, waiting).items()}
-        moved = [Moved(file.file_log_id, kept[file.place]) for file in waiting.values()]
-        return Finished(_details(list(files.values()), moved), tuple(moved))
+        places = _places(config.to, work, waiting)
+        kept = self._move_all(list(places.items())[:PAGE])
+        moved = tuple(Moved(file.file_log_id, kept[file.place]) for _, file in waiting if file.place in kept)
+        if len(kept) < len(places):
+            return GoesOn({"moved": moved_before + len(moved)}, poll_after=0, moved=moved)
+        return Finished(_details([file for _, file in files], moved, moved_before), moved)
+
+    def _move_all(self, places: Sequence[tuple[ObjectVersion, tuple[str, str]]]) -> dict[ObjectVersion, ObjectVersion]:
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="archive") as threads:
+            kept = threads.map(lambda one: self._move(one[0], *one[1]), places)
+            return dict(zip((source for source, _ in places), kept, strict=True))
 
     def _move(self, source: ObjectVersion, bucket: str, name: str) -> ObjectVersion:
         for _ in range(_LOOKS):
@@ -104,14 +127,18 @@ class ArchiveFile(Kind[ArchiveFileConfig]):
         return _verified(self.clients.storage.copy(original, bucket, name, marks, replaces), original)
 
 
-def _taken(work: Work, task: str) -> TakenFile:
-    if task not in work.files:
+def _taken(work: Work, task: str) -> tuple[TakenFile, ...]:
+    files = work.files_of(task)
+    if not files:
         raise PermanentFailure(f"task '{task}' took no file in batch '{work.batch_id}', so there is none to archive")
-    return work.files[task]
+    return files
 
 
 def _colliding(config: ArchiveFileConfig, scope: Scope) -> Iterator[str]:
     used = {use.name for use in all_names_in(config.to)}
+    many = [task for task in config.files_of if (file := scope.file_tasks_above.get(task)) and file.until]
+    if many and not used & _OF_EACH_FILE:
+        yield f"gives all files of '{many[0]}' one place; use file_name, file_path or file_stem in it"
     if "generation" in used:
         return
     if len(config.files_of) > 1 and not used & _FILE_NAMES.keys():
@@ -120,10 +147,10 @@ def _colliding(config: ArchiveFileConfig, scope: Scope) -> Iterator[str]:
         yield "gives the files of different batches one place; use batch_id or generation in it"
 
 
-def _places(to: str, work: Work, files: Mapping[str, TakenFile]) -> dict[ObjectVersion, tuple[str, str]]:
+def _places(to: str, work: Work, files: Sequence[tuple[str, TakenFile]]) -> dict[ObjectVersion, tuple[str, str]]:
     """Where each object goes; one that several tasks took goes once, to the place that the first of them says."""
     places: dict[ObjectVersion, tuple[str, str]] = {}
-    for task, file in files.items():
+    for task, file in files:
         places.setdefault(file.place, _place(to, work.values, task, file))
     for (bucket, name), count in Counter(places.values()).items():
         if count > 1:
@@ -137,6 +164,7 @@ def _place(to: str, values: Mapping[str, Value], task: str, file: TakenFile) -> 
     own = {
         "file_task": task,
         "file_name": path.name,
+        "file_path": file.landed.name,
         "file_stem": path.name.partition(".")[0],
         "generation": str(file.landed.generation),
     }
@@ -182,16 +210,20 @@ def _verified(kept: StoredObject, original: StoredObject | None) -> StoredObject
     return kept
 
 
-def _details(files: list[TakenFile], moved: list[Moved]) -> dict[str, object]:
+def _details(files: Sequence[TakenFile], moved: Sequence[Moved], moved_before: int) -> dict[str, object]:
     new = {one.file_log_id: one.place for one in moved}
-    return {
-        "files": [
-            {
-                "from": file.landed.uri,
-                "generation": file.landed.generation,
-                "to": new.get(file.file_log_id, file.place).uri,
-                "moved": file.file_log_id in new,
-            }
-            for file in files
-        ]
-    }
+    told = [
+        {
+            "from": file.landed.uri,
+            "generation": file.landed.generation,
+            "to": new.get(file.file_log_id, file.place).uri,
+            "moved": file.file_log_id in new,
+        }
+        for file in files[:_MOST_TOLD]
+    ]
+    if not moved_before:
+        return {"files": told}
+    # Which of them moved in an earlier part of the attempt is not known any more; how many is.
+    for one in told:
+        del one["moved"]
+    return {"moved": moved_before + len(moved), "files": told}

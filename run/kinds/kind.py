@@ -67,11 +67,18 @@ class Work:
     params: Mapping[str, Any]
     #: The names of the batch id's template with their values, e.g. {"period": date(2024, 3, 1)}.
     batch_values: Mapping[str, Value]
-    #: The files of this batch by the name of the task that took them, this task's own among them.
+    #: The files of this batch by the name of the task that took one, this task's own among them.
     files: Mapping[str, TakenFile]
+    #: The same of the tasks that take many.
+    collected: Mapping[str, tuple[TakenFile, ...]] = field(default_factory=dict)
     #: Stores a handle at once, for what cannot be found again once it is begun: from then on `poll` is called and not
     #: `start`. Raises Unavailable when the attempt is in other hands; nothing may be begun then.
     store_handle: Callable[[Mapping[str, Any]], None] = field(default=_not_at_work, compare=False, repr=False)
+
+    def files_of(self, task: str) -> tuple[TakenFile, ...]:
+        """The files that a task of this batch has, whether it takes one or many."""
+        one = self.files.get(task)
+        return self.collected.get(task, ()) if one is None else (one,)
 
     @property
     def key(self) -> str:
@@ -102,6 +109,8 @@ class GoesOn:
     handle: Mapping[str, Any]
     #: When to ask again, in seconds from now.
     poll_after: float = 5.0
+    #: Files that have gone to new places so far; whoever asks again finds them there.
+    moved: tuple[Moved, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,8 @@ class Kind(ABC, Generic[ConfigT]):
     config: type[ConfigT]
     #: Whether a task of this kind waits for a file (`file`, `parse`, `on_new_generation`).
     takes_file: ClassVar[bool] = False
+    #: Whether it may wait for many (`files: many`, `until`); they are in `work.collected` then.
+    takes_many_files: ClassVar[bool] = False
     #: Errors of the work after which another attempt may succeed. PassingFailure always is one.
     passing: ClassVar[tuple[type[Exception], ...]] = (ConnectionError, TimeoutError)
     #: How long an attempt may last when the task does not say, in seconds; None is without end.

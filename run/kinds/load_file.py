@@ -1,4 +1,4 @@
-"""`load_file`: one file from Cloud Storage into a table of BigQuery."""
+"""`load_file`: a file from Cloud Storage, or many at once, into a table of BigQuery."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from run.clients.bigquery import BigQuery, End, FinishedJob
-from run.errors import PassingFailure, PermanentFailure, TaskFailure, Unavailable
+from run.errors import PermanentFailure, TaskFailure
 from run.kinds.bigquery_names import TableName, job_id, labels
 from run.kinds.job_steps import Later, Step, finished, goes_on
 from run.kinds.kind import Finished, Kind, Progress, Work
 from run.kinds.load_options import LoadFileConfig, load_problems
 from run.kinds.load_plan import LoadPlan, plan_of
+from run.kinds.load_sources import check_generations, named_in, refusal
 from run.kinds.target_table import FIRST_STEP, TargetTable, end_tries
 from run.workflows.scope import Scope
 
 logger = logging.getLogger(__name__)
 
 _STAGING_DAYS = 1
+#: As many sources as the task log spells out.
+_MOST_SOURCES = 100
 _LOAD = Step("load")
 
 
 class LoadFile(Kind[LoadFileConfig]):
-    """Loads the file that the task took; what this task loaded for the batch before is replaced unless it appends."""
+    """Loads what the task took; what this task loaded for the batch before is replaced unless it appends."""
 
     name = "load_file"
     config = LoadFileConfig
     takes_file = True
+    takes_many_files = True
     #: What the client did not understand says nothing of the job, so it must not begin another attempt.
     passing: ClassVar[tuple[type[Exception], ...]] = ()
 
@@ -38,7 +42,7 @@ class LoadFile(Kind[LoadFileConfig]):
         return load_problems(config, scope)
 
     def start(self, config: LoadFileConfig, work: Work) -> Progress:
-        """Load the file as it is now; fails when its generation is not the one that arrived."""
+        """Load what is there now; fails when a generation is not the one that arrived."""
         return self._progress(config, work, _LOAD)
 
     def poll(self, config: LoadFileConfig, work: Work, handle: Mapping[str, Any]) -> Progress:
@@ -53,7 +57,7 @@ class LoadFile(Kind[LoadFileConfig]):
             return load is not End.not_yet
         if not end_tries(self._bigquery, work):
             return False
-        with suppress(PermanentFailure):  # The table expires.
+        with suppress(TaskFailure):  # The table expires.
             self._bigquery.drop(str(plan_of(config, work, self._bigquery.project).staging))
         return True
 
@@ -74,6 +78,13 @@ class LoadFile(Kind[LoadFileConfig]):
         return Finished(_details(plan, loaded or self._load(plan)) | {"write_job_id": written.id})
 
     def _load(self, plan: LoadPlan) -> FinishedJob:
+        try:
+            return self._loaded(plan)
+        except PermanentFailure as failure:
+            wrong = named_in(failure.details.get("errors", ()), plan.files)
+            raise refusal(plan.config, plan.files, wrong, failure) from failure
+
+    def _loaded(self, plan: LoadPlan) -> FinishedJob:
         # Another worker's job is met before the file is looked at: it may be running, whatever became of the file.
         job = self._bigquery.find_job(plan.id_of(str(_LOAD)))
         if job is None:
@@ -82,22 +93,7 @@ class LoadFile(Kind[LoadFileConfig]):
         return finished(_LOAD, job)
 
     def _check_generation(self, plan: LoadPlan) -> None:
-        wanted = plan.file.place
-        try:
-            found = self.clients.storage.find(wanted.bucket, wanted.name)
-        except PassingFailure as failure:
-            raise Unavailable(str(failure)) from failure
-        if found is None:
-            raise PassingFailure(
-                f"{wanted.uri} is gone; its generation {wanted.generation} was to be loaded. "
-                "A new attempt looks for it where it was moved to"
-            )
-        if found.generation != wanted.generation:
-            raise PermanentFailure(
-                f"{wanted.uri} has changed: its generation is {found.generation}, and {wanted.generation} was to be "
-                "loaded; the newer one has a notification of its own",
-                {"wanted_generation": wanted.generation, "found_generation": found.generation},
-            )
+        check_generations(self.clients.storage, [file.place for file in plan.files])
 
     def _write(self, plan: LoadPlan, staging: TableName, at: Step) -> FinishedJob:
         target = TargetTable(self._bigquery, plan, staging)
@@ -137,8 +133,7 @@ class LoadFile(Kind[LoadFileConfig]):
 def _details(plan: LoadPlan, job: FinishedJob) -> dict[str, Any]:
     counts: Mapping[str, Any] = job.statistics.get("load", {})
     return {
-        "source": plan.file.place.uri,
-        "generation": plan.file.place.generation,
+        **_sources(plan),
         "destination": str(plan.target),
         "job_id": job.id,
         "rows": counts.get("outputRows"),
@@ -146,3 +141,11 @@ def _details(plan: LoadPlan, job: FinishedJob) -> dict[str, Any]:
         "bad_records": counts.get("badRecords", 0),
         "errors": [dict(error) for error in job.errors],
     }
+
+
+def _sources(plan: LoadPlan) -> dict[str, Any]:
+    places = [file.place for file in plan.files]
+    if plan.work.task in plan.work.files:
+        return {"source": places[0].uri, "generation": places[0].generation}
+    told = [{"source": place.uri, "generation": place.generation} for place in places[:_MOST_SOURCES]]
+    return {"files": len(places), "sources": told}

@@ -15,6 +15,8 @@ from run.kinds.kind import KindConfig
 from run.kinds.load_columns import ColumnOptions, different_columns
 from run.workflows.scope import Scope
 
+#: https://docs.cloud.google.com/bigquery/quotas#load_jobs
+MOST_FILES = 10_000
 BATCH_COLUMN = "batch_id"
 LOADER_COLUMN = "loaded_by"
 _COLUMN = r"^[A-Za-z_][A-Za-z0-9_]{0,299}$"
@@ -80,6 +82,7 @@ class LoadFileConfig(KindConfig):
     columns: tuple[ColumnOptions, ...] | Literal["detect"] = Field(default="detect", alias="schema")
     csv: CsvOptions | None = None
     max_bad_records: int = Field(default=0, ge=0)
+    on_bad_file: Literal["fail", "set_aside"] = "fail"
     write: Literal["replace", "append"] = "replace"
     partition: str | None = None
     partition_by: Literal["HOUR", "DAY", "MONTH", "YEAR"] | None = None
@@ -110,6 +113,7 @@ def load_problems(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, s
     if config.batch_column_name.lower() == config.loader_column_name.lower():
         yield "loader_column", f"is another column than batch_column, and both are '{config.loader_column_name}'"
     yield from _format_problems(config)
+    yield from _problems_of_many(config, scope)
     yield from _partition_problems(config, scope)
 
 
@@ -126,6 +130,19 @@ def _format_problems(config: LoadFileConfig) -> Iterator[tuple[str, str]]:
         yield "csv", f"is for CSV files, and format is {config.format}"
     if config.format and config.format.describes_itself and config.max_bad_records:
         yield "max_bad_records", f"is for CSV and JSON files, and format is {config.format}"
+
+
+def _problems_of_many(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+    until = scope.own_file.until if scope.own_file else None
+    if until is not None and (until.count or 0) > MOST_FILES:
+        yield "until.count", f"BigQuery loads at most {MOST_FILES:,} files in one job"
+    if config.on_bad_file == "set_aside" and until is None:
+        yield "on_bad_file", "'set_aside' is for tasks that take many files; write files: many"
+    elif config.on_bad_file == "set_aside" and not scope.retries:
+        yield (
+            "on_bad_file",
+            "'set_aside' leaves the other files to the next attempt; write retries: 3, or another number",
+        )
 
 
 def _partition_problems(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:

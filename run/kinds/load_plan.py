@@ -1,4 +1,4 @@
-"""What one attempt of a `load_file` task is going to do: which file, which tables, under which ids, in which words."""
+"""What one attempt of a `load_file` task is going to do: which files, which tables, under which ids, in which words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, assert_never
 
 from run.errors import PermanentFailure
 from run.kinds.bigquery_names import TableName, digest, filled, job_id, labels, literal, table_name
-from run.kinds.kind import ObjectVersion, TakenFile, Work
-from run.kinds.load_options import PARTITION_DIGITS, CsvOptions, FileFormat, LoadFileConfig, format_of
+from run.kinds.kind import TakenFile, Work
+from run.kinds.load_options import PARTITION_DIGITS, CsvOptions, FileFormat, LoadFileConfig
+from run.kinds.load_sources import format_of_all
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class LoadPlan:
 
     config: LoadFileConfig
     work: Work
-    file: TakenFile
+    files: tuple[TakenFile, ...]
     format: FileFormat
     target: TableName
     staging: TableName | None
@@ -64,7 +65,7 @@ class LoadPlan:
     def configuration(self) -> dict[str, Any]:
         """The REST JobConfiguration: https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job"""
         load: dict[str, Any] = {
-            "sourceUris": [self.file.place.uri],
+            "sourceUris": [file.place.uri for file in self.files],
             "sourceFormat": self.format.source_format,
             "destinationTable": (self.staging or self.target).resource,
             "createDisposition": "CREATE_IF_NEEDED",
@@ -80,28 +81,16 @@ class LoadPlan:
 
 
 def plan_of(config: LoadFileConfig, work: Work, project: str) -> LoadPlan:
-    """The plan; raises PermanentFailure where the file or a value of this batch makes it impossible."""
-    file = work.files.get(work.task)
-    if file is None:
+    """The plan; raises PermanentFailure where a file or a value of this batch makes it impossible, or BadFiles."""
+    files = work.files_of(work.task)
+    if not files:
         raise PermanentFailure(f"no file of batch '{work.batch_id}' belongs to task '{work.task}'")
-    kind = config.format or format_of(file.landed.name)
-    if kind is None:
-        raise PermanentFailure(f"the name of {file.landed.uri} does not tell its format; write format: csv, or another")
-    _check_name(file.place, kind)
+    kind = format_of_all(config, files)
     target = table_name(config.table, work.values, project)
     if config.partition:
         partition = TableName(target.project, target.dataset, target.table, _partition(config, work))
-        return LoadPlan(config, work, file, kind, partition, staging=None)
-    return LoadPlan(config, work, file, kind, target, target.beside(f"staging_{digest(work.key)}"))
-
-
-def _check_name(place: ObjectVersion, kind: FileFormat) -> None:
-    if "*" in place.name:
-        raise PermanentFailure(f"{place.uri}: BigQuery reads '*' as a wildcard and cannot load this name; rename it")
-    if "//" in place.name:
-        raise PermanentFailure(f"{place.uri}: BigQuery cannot load a name with '//' in it; rename it")
-    if place.name.lower().endswith(".gz") and kind.describes_itself:
-        raise PermanentFailure(f"{place.uri}: BigQuery reads gzip for CSV and JSON only, and this is {kind}")
+        return LoadPlan(config, work, files, kind, partition, staging=None)
+    return LoadPlan(config, work, files, kind, target, target.beside(f"staging_{digest(work.key)}"))
 
 
 def _partition(config: LoadFileConfig, work: Work) -> str:

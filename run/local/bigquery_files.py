@@ -1,18 +1,22 @@
 """Lets the local BigQuery server read Parquet, Avro and ORC files as they describe themselves.
 
 By itself it makes no table from such a file unless the job names the columns, puts values into columns by their place
-instead of their name, and needs libraries for Avro and ORC that are not at hand.
+instead of their name, and needs libraries for Avro and ORC that are not at hand. Of several files it blames the first,
+whichever could not be read; here the error names the right one.
 """
 
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 from bqemulator.api.dependencies import AppContext
-from bqemulator.domain.errors import InvalidQueryError
+from bqemulator.api.routes import jobs
+from bqemulator.catalog.models import JobMeta
+from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.jobs import executor
 from bqemulator.jobs.avro_reader import read_avro_to_arrow
 from pyarrow import orc, parquet
@@ -37,6 +41,31 @@ def install() -> None:
 
     executor._maybe_create_load_destination = create_as_described  # noqa: SLF001
     handlers |= {name: _loading(read) for name, read in _READERS.items()}
+    _blame_the_right_file()
+
+
+def _blame_the_right_file() -> None:
+    load_file = executor._load_path_into_target  # noqa: SLF001
+    load = jobs._handle_load_job_with_async_envelope  # noqa: SLF001
+
+    def load_or_name(path: str, job: Any, ctx: AppContext) -> None:
+        try:
+            load_file(path, job, ctx)
+        except DomainError:
+            raise
+        except Exception as error:
+            uri = next(uri for uri in job.source_uris if executor._resolve_uri(uri, ctx) == path)  # noqa: SLF001
+            raise Unreadable(f"{error}; file: {uri}") from error
+
+    async def load_and_blame(*job: Any, **more: Any) -> JobMeta:
+        done = await load(*job, **more)
+        blamed = re.search(r"; file: (gs://.*)\Z", (done.error_result or {}).get("message", ""), re.DOTALL)
+        if blamed is None:
+            return done
+        return done.model_copy(update={"error_result": {**(done.error_result or {}), "location": blamed[1]}})
+
+    executor._load_path_into_target = load_or_name  # noqa: SLF001
+    jobs._handle_load_job_with_async_envelope = load_and_blame  # noqa: SLF001
 
 
 def _with_columns(load: dict[str, Any], server: AppContext) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from run.workflows.definition import FileTrigger, TaskDefinition, WorkflowDefini
 from run.workflows.graph import ancestors, find_cycles, topological_order
 from run.workflows.keys import WorkflowKeys, problem_of_name
 from run.workflows.kind_config import CheckedConfig, ConfigurableKind, check_config
-from run.workflows.names import FileTask, Names, read_file, with_date_formats
+from run.workflows.names import FileTask, Names, read_file, read_marker, with_date_formats
 from run.workflows.problems import Problem, did_you_mean
 from run.workflows.scope import Scope
 from run.workflows.sentences import read_keys
@@ -112,19 +112,23 @@ class _Builder:
     def _read_names(self, top: WorkflowKeys, tasks: list[RawTask]) -> tuple[Names, dict[str, FileTask]]:
         names = Names(self._settings, BatchTemplate(top.batch), top.params)
         files: list[FileTask] = []
+        markers: list[FileTask] = []
         for task in tasks:
             if task.trigger is not None:
-                file, problems = read_file(task.name, task.trigger, names)
-                files.append(file)
-                self._problems += problems
-                self._broken_files.update([task.name] if problems else [])
-        sound = [file for file in files if file.task not in self._broken_files]
+                files.append(self._noting_file(*read_file(task.name, task.trigger, names)))
+                markers += [self._noting_file(*read) for read in read_marker(task.name, task.trigger, names)]
+        sound = [file for file in [*files, *markers] if file.task not in self._broken_files]
         batch, problems = with_date_formats(top.batch, sound)
         names = Names(self._settings, BatchTemplate(batch), top.params)
         self._problems += [*problems, *names.problems(sound)]
-        if names.batch.is_fresh and len(files) > 1:
+        if names.batch.is_fresh and (len(files) > 1 or any(file.trigger.until for file in files)):
             self._problems.append(_never_meeting(files, is_default="batch" not in self._data))
         return names, {file.task: file for file in files}
+
+    def _noting_file(self, file: FileTask, problems: list[Problem]) -> FileTask:
+        self._problems += problems
+        self._broken_files.update([file.task] if problems else [])
+        return file
 
     def _scope(self, task: RawTask, names: Names, file: FileTask | None, above: FilesAbove | None) -> Scope | None:
         """What the task may refer to; None when the workflow around it is too broken to say."""
@@ -138,6 +142,7 @@ class _Builder:
             param_names=tuple(names.params),
             task=task.name,
             same_kind=self._configs[task.keys.kind],
+            retries=task.keys.retries,
         )
 
     def _define(self, task: RawTask, scope: Scope | None) -> TaskDefinition:
@@ -168,6 +173,7 @@ def _problems_of_needs(task: RawTask, known: Mapping[str, list[str]]) -> list[Pr
 
 def _never_meeting(files: list[FileTask], *, is_default: bool) -> Problem:
     tasks = " and ".join(f"'{file.task}'" for file in files)
+    last = files[-1] if len(files) == 1 else files[1]
     reason = f"the files of {tasks} can never meet, because each opens a fresh batch; name what they share"
-    place = ("tasks", files[1].task, "file") if is_default else ("batch",)
+    place = ("tasks", last.task, "file") if is_default else ("batch",)
     return Problem(place, f"{reason}, such as batch: '{{period}}'")

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from run.workflows.durations import written
+
 
 class TriggerRule(StrEnum):
     """When a task may start, said of its parents' outcomes."""
@@ -36,6 +38,10 @@ _LATER_KEYS = {
     "retry_max_delay_seconds",
     "timeout_seconds",
     "awaits_completion",
+    "until",
+    "marker",
+    "count",
+    "quiet_seconds",
 }
 
 
@@ -46,17 +52,46 @@ class _Definition(BaseModel):
         """What makes it another definition, as JSON values."""
         fields = type(self).model_fields
         unsaid = {key for key in _LATER_KEYS & fields.keys() if getattr(self, key) == fields[key].default}
-        return self.model_dump(mode="json", exclude=unsaid)
+        below = {key: value.meaning() for key in fields if isinstance(value := getattr(self, key), _Definition)}
+        return {**self.model_dump(mode="json", exclude=unsaid), **below}
+
+
+class Until(_Definition):
+    """When the files of a task that takes many are all there: one of the three is said."""
+
+    #: When an object that fits this pattern has landed, and a file has.
+    marker: str | None = None
+    #: When there are so many files.
+    count: int | None = None
+    #: When no file has come for so long.
+    quiet_seconds: int | None = None
+
+    def is_met(self, files: int, *, has_marker: bool) -> bool:
+        """Whether so many files are all; none are never all, and that it has been quiet only a clock can tell."""
+        if files == 0:
+            return False
+        return has_marker if self.marker is not None else self.count is not None and files >= self.count
+
+    @property
+    def words(self) -> str:
+        """When it is, as what comes after "until"."""
+        if self.marker is not None:
+            return f"{self.marker} has come"
+        if self.count is not None:
+            return f"there are {self.count:,}"
+        return f"none has come for {written(self.quiet_seconds or 0)}"
 
 
 class FileTrigger(_Definition):
-    """The file that a task waits for."""
+    """The file that a task waits for, or the files."""
 
     #: A template and regular expression of the whole `gs://bucket/object`.
     pattern: str
     #: strptime formats of the groups that are dates.
     parse: dict[str, str] = Field(default_factory=dict)
     on_new_generation: Literal["rerun", "ignore"] = "rerun"
+    #: Said of a task that takes many files, and of no other.
+    until: Until | None = None
 
 
 class TaskDefinition(_Definition):

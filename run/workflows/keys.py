@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from run.workflows.batch_identity import DEFAULT_BATCH
 from run.workflows.definition import OnMissedDeadline, TriggerRule
@@ -13,6 +13,8 @@ from run.workflows.durations import Duration, TimeLimit
 from run.workflows.templates import NAME
 
 _LONGEST_NAME = 63
+#: What `until` must be.
+UNTIL_IS = "write one of marker (the pattern of an object), count (of files) and quiet (for how long none has come)"
 
 
 class WorkflowKeys(BaseModel):
@@ -27,6 +29,22 @@ class WorkflowKeys(BaseModel):
     deadline: TimeLimit | None = None
     on_missed_deadline: OnMissedDeadline = "warn"
     tasks: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class UntilKeys(BaseModel):
+    """When the files of a task with `files: many` are all there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    marker: str | None = None
+    count: int | None = Field(default=None, ge=1, le=1_000_000)
+    quiet: TimeLimit | None = None
+
+    @model_validator(mode="after")
+    def _one_of_the_three(self) -> Self:
+        if len([value for value in (self.marker, self.count, self.quiet) if value is not None]) != 1:
+            raise ValueError(UNTIL_IS)
+        return self
 
 
 class TaskKeys(BaseModel):
@@ -48,10 +66,12 @@ class TaskKeys(BaseModel):
     file: str | None = None
     parse: dict[str, str] = Field(default_factory=dict)
     on_new_generation: Literal["rerun", "ignore"] = "rerun"
+    files: Literal["one", "many"] = "one"
+    until: UntilKeys | None = None
 
 
 #: The keys of a task whose kind takes a file.
-FILE_KEYS = ("file", "parse", "on_new_generation")
+FILE_KEYS = ("file", "parse", "on_new_generation", "files", "until")
 
 
 def problem_of_name(name: str) -> str | None:

@@ -27,6 +27,10 @@ class ConfigurableKind(Protocol):
         """Whether a task of this kind waits for a file."""
 
     @property
+    def takes_many_files(self) -> bool:
+        """Whether a task of this kind may wait for many files (`files: many`)."""
+
+    @property
     def timeout_seconds(self) -> int | None:
         """How long an attempt may last when the task does not say; None is without end."""
 

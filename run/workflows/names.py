@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from run.workflows.batch_identity import BUILT_IN, BatchTemplate
@@ -26,10 +26,18 @@ class FileTask:
     task: str
     trigger: FileTrigger
     groups: Mapping[str, NameType]
+    #: Whether it is the marker of many files.
+    is_marker: bool = False
 
     def problem(self, reason: str, *below: str) -> Problem:
         """A problem of this file, at the pattern unless another key is named."""
-        return Problem(("tasks", self.task, *(below or ("file",))), f"task '{self.task}': {reason}")
+        place = below or (("until", "marker") if self.is_marker else ("file",))
+        return Problem(("tasks", self.task, *place), f"task '{self.task}': {reason}")
+
+    @property
+    def values(self) -> Mapping[str, NameType]:
+        """The groups that have one value; of many files each has its own, and only those of the batch id are alike."""
+        return self.groups if self.trigger.until is None else {}
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Names:
     def of_task(self, file: FileTask | None) -> dict[str, NameType]:
         """The names of one task; a part of the batch id means the same in every task."""
         texts = dict.fromkeys([*WORDS, *text_of_params(self.params)], NameType.TEXT)
-        return {**self.settings, **texts, **(file.groups if file else {}), **self.batch.names}
+        return {**self.settings, **texts, **(file.values if file else {}), **self.batch.names}
 
     def problems(self, files: list[FileTask]) -> Iterator[Problem]:
         """Yield what is wrong with the batch id, the params and the groups of files, taken together."""
@@ -96,17 +104,28 @@ class Names:
 
 def read_file(task: str, trigger: FileTrigger, names: Names) -> tuple[FileTask, list[Problem]]:
     """The groups of a task's file, and what is wrong with its pattern and dates."""
-    unread = FileTask(task, trigger, {})
-    problems = [unread.problem(reason) for reason in _problems_of_braces(trigger.pattern, names)]
+    return _read_pattern(FileTask(task, trigger, {}), trigger.pattern, names)
+
+
+def read_marker(task: str, trigger: FileTrigger, names: Names) -> Iterator[tuple[FileTask, list[Problem]]]:
+    """The same of the marker of many files, if the task waits for one."""
+    if trigger.until is not None and trigger.until.marker is not None:
+        yield _read_pattern(FileTask(task, trigger, {}, is_marker=True), trigger.until.marker, names)
+
+
+def _read_pattern(file: FileTask, text: str, names: Names) -> tuple[FileTask, list[Problem]]:
+    problems = [file.problem(reason) for reason in _problems_of_braces(text, names)]
     if problems:
-        return unread, problems
+        return file, problems
     try:
-        pattern = FilePattern(trigger.pattern, {}, dict.fromkeys(names.settings, "x"))
+        pattern = FilePattern(text, {}, dict.fromkeys(names.settings, "x"))
     except InvalidPattern as error:
-        return unread, [unread.problem(f"the file pattern is no regular expression that RE2 takes: {error}")]
-    groups = {name: NameType.DATE if name in trigger.parse else NameType.TEXT for name in pattern.group_names}
-    file = FileTask(task, trigger, groups)
-    return file, [*_problems_of_address(file, pattern), *_problems_of_parse(file)]
+        return file, [file.problem(f"the file pattern is no regular expression that RE2 takes: {error}")]
+    parse = file.trigger.parse
+    groups = {name: NameType.DATE if name in parse else NameType.TEXT for name in pattern.group_names}
+    file = replace(file, groups=groups)
+    # What is a date is said once, of the files.
+    return file, [*_problems_of_address(file, pattern), *(() if file.is_marker else _problems_of_parse(file))]
 
 
 def _problems_of_braces(pattern: str, names: Names) -> Iterator[str]:

@@ -24,6 +24,8 @@ class Scope:
     #: This task's name, and the tasks of its kind, itself among them, each with the keys of its kind as written.
     task: str = ""
     same_kind: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: How many retries this task has.
+    retries: int = 0
 
     @property
     def parameter_names(self) -> frozenset[str]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from run.workflows.definition import FileTrigger, TaskDefinition
+from run.workflows.definition import FileTrigger, TaskDefinition, Until
 from run.workflows.durations import written
-from run.workflows.keys import FILE_KEYS, TaskKeys, problem_of_name
+from run.workflows.keys import FILE_KEYS, UNTIL_IS, TaskKeys, problem_of_name
 from run.workflows.kind_config import CheckedConfig, ConfigurableKind
 from run.workflows.problems import Problem, did_you_mean
 from run.workflows.sentences import Finding, read_keys
@@ -25,11 +25,14 @@ class RawTask:
 
     @property
     def trigger(self) -> FileTrigger | None:
-        """The file that this task waits for."""
+        """The file that this task waits for, or the files."""
         if self.kind is None or not self.kind.takes_file or self.keys.file is None:
             return None
-        new_generation = self.keys.on_new_generation
-        return FileTrigger(pattern=self.keys.file, parse=self.keys.parse, on_new_generation=new_generation)
+        keys, said = self.keys, self.keys.until
+        until = None if said is None else Until(marker=said.marker, count=said.count, quiet_seconds=said.quiet)
+        return FileTrigger(
+            pattern=self.keys.file, parse=keys.parse, on_new_generation=keys.on_new_generation, until=until
+        )
 
     @property
     def lacks_file(self) -> bool:
@@ -89,6 +92,16 @@ def _findings_of_file(task: RawTask, raw: Mapping[str, Any]) -> list[Finding]:
         return [((key,), f"'{key}': a task of the kind '{kind}' takes no file") for key in FILE_KEYS if key in raw]
     if raw.get("file") is None:
         return [((), f"'file' is missing: the pattern of the files that a task of the kind '{kind}' takes")]
+    return _findings_of_many(task, raw)
+
+
+def _findings_of_many(task: RawTask, raw: Mapping[str, Any]) -> list[Finding]:
+    if task.keys.files == "many" and task.kind is not None and not task.kind.takes_many_files:
+        return [(("files",), f"'files': a task of the kind '{task.keys.kind}' takes one file")]
+    if task.keys.files == "many" and raw.get("until") is None:
+        return [((), f"'until' is missing, which tells when all of many files are there; {UNTIL_IS}")]
+    if task.keys.files == "one" and raw.get("until") is not None and raw.get("files") in (None, "one"):
+        return [(("until",), "'until' is for tasks that take many files; write files: many")]
     return []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from run.errors import PassingFailure, PermanentFailure, Unavailable
+from run.errors import BadFiles, PassingFailure, PermanentFailure, Unavailable
 from run.kinds.kind import (
     AwaitsCompletion,
     Finished,
@@ -34,6 +34,8 @@ class OutsideConfig(KindConfig):
     refuses: int = 0
     #: Whether the other side does not answer when an attempt begins for the first time.
     busy: bool = False
+    #: One of many files, by the end of its name, that the first attempt cannot use.
+    bad_file: str = ""
     #: Whether the task's file is put elsewhere.
     moves: bool = False
     #: What happens while the work is done, as the instance knows it.
@@ -85,6 +87,7 @@ class TakesFile(Outside):
 
     name = "takes_file"
     takes_file = True
+    takes_many_files = True
 
 
 class Job(Outside):
@@ -138,8 +141,13 @@ def _ended(config: OutsideConfig, work: Work) -> Finished:
         raise PassingFailure(f"attempt {work.attempt} was not lucky")
     if work.attempt <= config.fails + config.refuses:
         raise PermanentFailure(f"attempt {work.attempt} is refused")
-    moved = [work.files[work.task]] if config.moves else []
-    return Finished({"attempt": work.attempt}, tuple(Moved(file.file_log_id, _archived(file)) for file in moved))
+    collected = work.collected.get(work.task, ())
+    bad = {file.file_log_id: "no table" for file in collected if file.landed.name.endswith(config.bad_file or "/")}
+    if bad:
+        raise BadFiles(f"{config.bad_file} is bad", bad)
+    moved = work.files_of(work.task) if config.moves else ()
+    details = {"attempt": work.attempt, "files": len(collected)}
+    return Finished(details, tuple(Moved(file.file_log_id, _archived(file)) for file in moved))
 
 
 def _archived(file: TakenFile) -> ObjectVersion:

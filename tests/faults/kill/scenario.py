@@ -23,7 +23,7 @@ LONG_SECONDS = 7200
 LEFT_BEHIND = {"batch_task": ("lease_until", "publish_after"), "chore": ("due_at",)}
 #: Everything that the sweep goes by.
 EVERYTHING = {
-    "batch_task": ("lease_until", "publish_after", "due_at", "changed_at"),
+    "batch_task": ("lease_until", "publish_after", "due_at", "changed_at", "quiet_at"),
     "cancellation": ("due_at",),
     "chore": ("due_at",),
     "task_batch": ("deadline_at",),
@@ -33,7 +33,7 @@ EVERYTHING = {
 #: What may still change by itself.
 _IN_MOTION = """
     SELECT (SELECT count(*) FROM batch_task
-             WHERE status IN ('NEW', 'PROCESSING') OR due_at IS NOT NULL OR ending OR reset)
+             WHERE status IN ('NEW', 'PROCESSING') OR due_at IS NOT NULL OR ending OR reset OR quiet_at IS NOT NULL)
          + (SELECT count(*) FROM cancellation)
 """
 _MOST_ROUNDS = 20

@@ -60,11 +60,6 @@ def notification(
     return read_delivery({"content-type": "application/json"}, json.dumps({"message": message}).encode())
 
 
-@pytest.fixture
-def files(room: EngineRoom) -> FileHandler:
-    return FileHandler(room.database, room.life, {"landing_bucket": "landing"}, lambda *_: None, is_archived)
-
-
 def land(files: FileHandler, name: str, generation: int = 1, **more: Any) -> None:
     deliver(files, notification(name, generation, **more))
 

@@ -12,7 +12,7 @@ from run.clients import Clients
 from run.kinds import KINDS, build_kinds
 from run.kinds.sql_text import parameter_names
 from run.settings import Settings
-from run.workflows.definition import FileTrigger
+from run.workflows.definition import FileTrigger, Until
 from run.workflows.scope import Scope
 from run.workflows.templates import NameType
 
@@ -32,11 +32,13 @@ def problems(
     newer: Literal["rerun", "ignore"] = "rerun",
     above: Literal["rerun", "ignore"] = "ignore",
     beside: dict[str, Any] | None = None,
+    until: Until | None = None,
+    retries: int = 0,
 ) -> dict[str, str]:
     settings = Settings(database_url="postgresql://nobody@localhost/none", project="local", landing_bucket="landing")
     chosen = build_kinds(Clients(settings))[kind]
-    trigger = FileTrigger(pattern="gs://landing/(?P<period>.*)", on_new_generation=newer)
-    parent = FileTrigger(pattern="gs://landing/(?P<period>.*)", on_new_generation=above)
+    trigger = FileTrigger(pattern="gs://landing/(?P<period>.*)", on_new_generation=newer, until=until)
+    parent = FileTrigger(pattern="gs://landing/(?P<period>.*)", on_new_generation=above, until=until)
     scope = Scope(
         names=NAMES,
         own_file=trigger if chosen.takes_file else None,
@@ -45,6 +47,7 @@ def problems(
         param_names=("region",),
         task="this",
         same_kind={"this": config, **({"other": beside} if beside else {})},
+        retries=retries,
     )
     return dict(chosen.problems(chosen.config.model_validate(config), scope))
 
@@ -108,6 +111,29 @@ def test_a_right_configuration_has_no_problems(kind: str, config: dict[str, Any]
 )
 def test_a_wrong_configuration_is_named_by_its_key(kind: str, config: dict[str, Any], key: str, reason: str) -> None:
     assert reason in problems(kind, config)[key]
+
+
+def test_bad_files_are_set_aside_only_of_many_and_with_a_retry_for_the_others() -> None:
+    config = {"table": "a.b", "on_bad_file": "set_aside"}
+    assert "write files: many" in problems("load_file", config, retries=1)["on_bad_file"]
+    assert "write retries: 3" in problems("load_file", config, until=Until(count=2))["on_bad_file"]
+    assert problems("load_file", config, until=Until(count=2), retries=1) == {}
+
+
+def test_a_load_of_more_files_than_a_job_takes_is_refused() -> None:
+    assert problems("load_file", {"table": "a.b"}, until=Until(count=10_000)) == {}
+    found = problems("load_file", {"table": "a.b"}, until=Until(count=10_001))
+    assert found == {"until.count": "BigQuery loads at most 10,000 files in one job"}
+
+
+@pytest.mark.parametrize("name", ["file_name", "file_path", "file_stem"])
+def test_the_archive_must_tell_many_files_apart(name: str) -> None:
+    many = Until(count=2)
+    for to in ("gs://b/{batch_id}.csv", "gs://b/{batch_id}/{generation}"):
+        found = problems("archive_file", {"files_of": "load_sales", "to": to}, until=many)
+        assert found == {"to": "gives all files of 'load_sales' one place; use file_name, file_path or file_stem in it"}
+    to = f"gs://b/{{batch_id}}/{{{name}}}"
+    assert problems("archive_file", {"files_of": "load_sales", "to": to}, until=many) == {}
 
 
 def test_append_is_right_when_newer_generations_are_ignored() -> None:

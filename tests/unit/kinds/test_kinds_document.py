@@ -40,11 +40,13 @@ def test_every_kind_says_how_often_its_effect_happens_what_is_retried_and_what_c
 
 
 @each_kind
-def test_the_example_of_every_kind_is_sound(kind: str, tmp_path: Path) -> None:
-    [example] = re.findall(r"^```yaml\n(.*?)^```$", page(kind), re.MULTILINE | re.DOTALL)
-    (tmp_path / "w.yaml").write_text(example)
-    [definition] = read_workflows([tmp_path / "w.yaml"], build_kinds(Clients(SETTINGS)), NAMES)
-    assert kind in {task.kind for task in definition.tasks}
+def test_every_example_of_a_kind_is_sound(kind: str, tmp_path: Path) -> None:
+    examples = re.findall(r"^```yaml\n(.*?)^```$", page(kind), re.MULTILINE | re.DOTALL)
+    assert examples
+    for example in examples:
+        (tmp_path / "w.yaml").write_text(example)
+        [definition] = read_workflows([tmp_path / "w.yaml"], build_kinds(Clients(SETTINGS)), NAMES)
+        assert kind in {task.kind for task in definition.tasks}
 
 
 @each_kind

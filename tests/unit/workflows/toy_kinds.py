@@ -34,6 +34,7 @@ class LoadConfig(BaseModel):
 class Load:
     config = LoadConfig
     takes_file = True
+    takes_many_files = True
     timeout_seconds = None
 
     def problems(self, config: LoadConfig, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -64,6 +65,7 @@ class QueryConfig(BaseModel):
 class Query:
     config = QueryConfig
     takes_file = False
+    takes_many_files = False
     timeout_seconds = None
 
     def problems(self, config: QueryConfig, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -85,6 +87,7 @@ class Call:
 
     config = CallConfig
     takes_file = False
+    takes_many_files = False
     timeout_seconds = 3600
 
     def problems(self, config: CallConfig, scope: Scope) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.kill.scenario import Scenario, delivered, executed, lands
+from tests.faults.kill.scenario import Scenario, delivered, executed, lands, swept, time_passes
 from tests.faults.kill.scenarios.workflows import workflow
 
 PERIOD = r"(?P<period>\d{4}-\d{2})"
@@ -32,6 +32,16 @@ DATED = workflow(
     name="dated",
     batch="{period:%Y-%m}",
 )
+
+
+def collects(name: str, until: dict[str, object], **load: object) -> dict[str, object]:
+    """A workflow that takes many files."""
+    file = f"gs://{{landing_bucket}}/{name}/{PERIOD}/.*"
+    tasks = {"load": {"kind": "takes_file", "file": file, "files": "many", "until": until, **load}}
+    return workflow({**tasks, "sum": {"needs": ["load"]}}, name=name)
+
+
+A, B, C, MARKER = (lands(f"parts/2024-03/{name}") for name in ("a.csv", "b.csv", "c.csv", "_SUCCESS"))
 DONE = {"2024-03 load": "SUCCESS", "2024-03 sum": "SUCCESS", "2024-03": "SUCCESS"}
 FIRST, SECOND = (lands("sales/2024-03.csv", generation) for generation in (1, 2))
 
@@ -62,5 +72,31 @@ SCENARIOS = (
         (lands("sales/copy/2024-03.csv"), delivered()),
         before=(FIRST, delivered()),
         ends={"2024-03 load": "SUCCESS", "2024-03": "SUCCESS"},
+    ),
+    Scenario(
+        "many files come until there are enough",
+        (collects("parts", {"count": 2}, moves=True),),
+        (A, B, delivered(), lands("parts/2024-03/a.csv", 2), delivered()),
+        ends=DONE,
+    ),
+    Scenario(
+        "many files come until their marker does",
+        (collects("parts", {"marker": f"gs://{{landing_bucket}}/parts/{PERIOD}/_SUCCESS"}),),
+        (MARKER, B, delivered()),
+        before=(A,),
+        ends=DONE,
+    ),
+    Scenario(
+        "many files come until it is quiet, and then another one",
+        (collects("parts", {"quiet": "10m"}),),
+        (A, B, time_passes(), swept(), delivered(), C, time_passes(), swept(), delivered()),
+        ends=DONE,
+    ),
+    Scenario(
+        "one of many files is bad",
+        (collects("parts", {"count": 2}, bad_file="b.csv", retries=1),),
+        (delivered(), time_passes(), swept(), delivered()),
+        before=(A, B),
+        ends=DONE,
     ),
 )

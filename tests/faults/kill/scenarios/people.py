@@ -19,11 +19,13 @@ from tests.faults.kill.scenario import (
     does,
     executed,
     job_ends,
+    lands,
     shortest_leases,
     starts,
     swept,
     time_passes,
 )
+from tests.faults.kill.scenarios.arrivals import collects
 from tests.faults.kill.scenarios.workflows import chain, workflow
 
 LATER = (time_passes(), swept(), delivered())
@@ -147,6 +149,13 @@ SCENARIOS = (
         (reruns_batch(failed=False, latest=True), *LATER, *LATER),
         before=(starts(), delivered(), applies(OTHER_CAKE)),
         ends={"2024-03 bake": "SUCCESS", "2024-03 eat": "CANCELLED", "2024-03 serve": "SUCCESS", "2024-03": "SUCCESS"},
+    ),
+    Scenario(
+        "a batch moves to a version that takes more files",
+        (collects("cake", {"count": 1}),),
+        (reruns_batch(failed=False, latest=True), lands("cake/2024-03/b.csv"), delivered()),
+        before=(lands("cake/2024-03/a.csv"), delivered(), applies(collects("cake", {"count": 2}))),
+        ends={"2024-03 load": "SUCCESS", "2024-03 sum": "SUCCESS", "2024-03": "SUCCESS"},
     ),
     Scenario(
         "a failed task is marked as done",
