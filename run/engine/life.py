@@ -14,7 +14,7 @@ from database.batches import overdue_children, task_state
 from database.cancellations import request_cancellation, return_lost
 from database.completions import find_completion
 from database.errors import DatabaseError, DatabaseUnavailable
-from database.files import LoggedFile, files_of_attempt, store_places
+from database.files import LoggedFile, file_made, files_of_attempt, store_places
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import TERMINAL, Status
@@ -34,7 +34,7 @@ from run.engine.outcomes import (
 )
 from run.engine.work import make_work
 from run.errors import Rejected, Unavailable
-from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress
+from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Work
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
 
@@ -169,8 +169,9 @@ class TaskLife:
         kind = self._kinds[claimed.kind]
         progress: Progress | LaterAgain
         try:
-            with self._leases.held(claimed):
-                progress = self._make_progress(kind, claimed, files, patience)
+            with self._leases.held(claimed) as is_lost:
+                work = make_work(claimed, files, self._names, is_lost)
+                progress = self._make_progress(kind, claimed, work, patience)
         except Unavailable as error:
             logger.warning("attempt %s goes on later: %s", claimed.attempt, error, extra=names_for_logs(claimed))
             progress = LaterAgain(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(claimed.polls, 10)))
@@ -200,13 +201,25 @@ class TaskLife:
     def _files(self, claimed: Claimed) -> dict[str, LoggedFile]:
         if not claimed.has_files:
             return {}
-        return self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
+        return self._database.transact(lambda tx: self._files_in(tx, claimed))
 
-    def _make_progress(
-        self, kind: Kind[Any], claimed: Claimed, files: Mapping[str, LoggedFile], patience: float
-    ) -> Progress:
+    def _files_in(self, tx: Transaction, claimed: Claimed) -> dict[str, LoggedFile]:
+        files = files_of_attempt(tx, claimed.key, claimed.attempt)
+        source_key = self._kinds[claimed.kind].source_key
+        source = claimed.config.get(source_key) if source_key else None
+        found = file_made(tx, claimed.key.batch, claimed.version_id, source) if source else None
+        if found is None:
+            return files
+        kind, made = found
+        if made is not None:
+            files[made.task] = made
+        elif kind in self._kinds and self._kinds[kind].makes_file:
+            # What it has taken is not what it was to make.
+            files = {task: file for task, file in files.items() if task != source}
+        return files
+
+    def _make_progress(self, kind: Kind[Any], claimed: Claimed, work: Work, patience: float) -> Progress:
         config = kind.config.model_validate(claimed.config)
-        work = make_work(claimed, files, self._names)
         until, known = time.monotonic() + patience, claimed.handle
         progress = kind.start(config, work) if claimed.handle is None else kind.poll(config, work, claimed.handle)
         while isinstance(progress, GoesOn) and time.monotonic() + progress.poll_after < until:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from database.attempts import Claimed
@@ -14,7 +14,12 @@ from run.workflows.scope import text_of_params
 from run.workflows.templates import Value
 
 
-def make_work(claimed: Claimed, files: Mapping[str, LoggedFile], names: Mapping[str, str]) -> Work:
+def make_work(
+    claimed: Claimed,
+    files: Mapping[str, LoggedFile],
+    names: Mapping[str, str],
+    is_lost: Callable[[], bool] = lambda: False,
+) -> Work:
     """Everything that the templates and the work of this attempt may refer to."""
     batch_id = claimed.key.batch_id
     batch_values = _template(claimed.batch_template).values_of(batch_id) or {}
@@ -40,6 +45,7 @@ def make_work(claimed: Claimed, files: Mapping[str, LoggedFile], names: Mapping[
         params=claimed.params,
         batch_values=batch_values,
         files=taken,
+        is_lost=is_lost,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from run.clients import Clients
+from run.errors import PermanentFailure
 from run.workflows.scope import Scope
 from run.workflows.templates import Value
 
@@ -48,6 +49,10 @@ class TakenFile:
     read_by: tuple[str, ...] = ()
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Work:
     """One attempt at one batch task, as its kind sees it."""
@@ -63,13 +68,24 @@ class Work:
     params: Mapping[str, Any]
     #: The names of the batch id's template with their values, e.g. {"period": date(2024, 3, 1)}.
     batch_values: Mapping[str, Value]
-    #: The files of this batch by the name of the task that took them, this task's own among them.
+    #: The files of this batch by the name of the task that took them, this task's own among them. Where the task's
+    #: `source_key` names a task that makes a file, that task has the file that it has made.
     files: Mapping[str, TakenFile]
+    #: Whether the attempt was taken from this worker, because it was cancelled, has lasted too long or is in other
+    #: hands; known within a third of its lease. Work of minutes asks, and raises Unavailable: nobody wants its outcome.
+    is_lost: Callable[[], bool] = field(default=_never, compare=False)
 
     @property
     def key(self) -> str:
         """The same for every worker of this attempt and for no other attempt of any task."""
         return f"{self.batch_uid}/{self.workflow}/{self.batch_id}/{self.task}/{self.attempt}"
+
+    def source(self, task: str | None) -> TakenFile:
+        """The file of that task, or without one this task's own; raises PermanentFailure when it has none."""
+        file = self.files.get(task or self.task)
+        if file is None:
+            raise PermanentFailure(f"no file of batch '{self.batch_id}' belongs to task '{task or self.task}'")
+        return file
 
 
 @dataclass(frozen=True)
@@ -82,10 +98,12 @@ class Moved:
 
 @dataclass(frozen=True)
 class Finished:
-    """Confirmed success: what the task log keeps (JSON values only), and where files have gone."""
+    """Confirmed success: what the task log keeps (JSON values only), where files have gone, and a file of our own."""
 
     details: Mapping[str, Any] = field(default_factory=dict)
     moved: tuple[Moved, ...] = ()
+    #: What a kind that `makes_file` has made; kept in the details.
+    made: ObjectVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,10 @@ class Kind(ABC, Generic[ConfigT]):
     config: type[ConfigT]
     #: Whether a task of this kind waits for a file (`file`, `parse`, `on_new_generation`).
     takes_file: ClassVar[bool] = False
+    #: The key that may name, instead of `file`, a task above: what that has made, or else taken, is this task's file.
+    source_key: ClassVar[str | None] = None
+    #: Whether its work is a file, for tasks whose `source_key` names this one.
+    makes_file: ClassVar[bool] = False
     #: Errors of the work after which another attempt may succeed. PassingFailure always is one.
     passing: ClassVar[tuple[type[Exception], ...]] = (ConnectionError, TimeoutError)
     #: How long an attempt may last when the task does not say, in seconds; None is without end.

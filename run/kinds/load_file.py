@@ -9,12 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from run.clients.bigquery import BigQuery, End, FinishedJob
-from run.errors import PassingFailure, PermanentFailure, TaskFailure, Unavailable
+from run.errors import PermanentFailure, TaskFailure
 from run.kinds.bigquery_names import TableName, job_id, labels
 from run.kinds.job_steps import Later, Step, finished, goes_on
 from run.kinds.kind import Finished, Kind, Progress, Work
 from run.kinds.load_options import LoadFileConfig, load_problems
 from run.kinds.load_plan import LoadPlan, plan_of
+from run.kinds.sources import SOURCE_KEY
+from run.kinds.taken_object import current_object
 from run.kinds.target_table import FIRST_STEP, TargetTable, end_tries
 from run.workflows.scope import Scope
 
@@ -30,6 +32,7 @@ class LoadFile(Kind[LoadFileConfig]):
     name = "load_file"
     config = LoadFileConfig
     takes_file = True
+    source_key = SOURCE_KEY
     #: What the client did not understand says nothing of the job, so it must not begin another attempt.
     passing: ClassVar[tuple[type[Exception], ...]] = ()
 
@@ -82,22 +85,7 @@ class LoadFile(Kind[LoadFileConfig]):
         return finished(_LOAD, job)
 
     def _check_generation(self, plan: LoadPlan) -> None:
-        wanted = plan.file.place
-        try:
-            found = self.clients.storage.find(wanted.bucket, wanted.name)
-        except PassingFailure as failure:
-            raise Unavailable(str(failure)) from failure
-        if found is None:
-            raise PassingFailure(
-                f"{wanted.uri} is gone; its generation {wanted.generation} was to be loaded. "
-                "A new attempt looks for it where it was moved to"
-            )
-        if found.generation != wanted.generation:
-            raise PermanentFailure(
-                f"{wanted.uri} has changed: its generation is {found.generation}, and {wanted.generation} was to be "
-                "loaded; the newer one has a notification of its own",
-                {"wanted_generation": wanted.generation, "found_generation": found.generation},
-            )
+        current_object(self.clients.storage, plan.file.place, "loaded")
 
     def _write(self, plan: LoadPlan, staging: TableName, at: Step) -> FinishedJob:
         target = TargetTable(self._bigquery, plan, staging)

@@ -81,9 +81,7 @@ class LoadPlan:
 
 def plan_of(config: LoadFileConfig, work: Work, project: str) -> LoadPlan:
     """The plan; raises PermanentFailure where the file or a value of this batch makes it impossible."""
-    file = work.files.get(work.task)
-    if file is None:
-        raise PermanentFailure(f"no file of batch '{work.batch_id}' belongs to task '{work.task}'")
+    file = work.source(config.source)
     kind = config.format or format_of(file.landed.name)
     if kind is None:
         raise PermanentFailure(f"the name of {file.landed.uri} does not tell its format; write format: csv, or another")

@@ -34,6 +34,8 @@ class LoadConfig(BaseModel):
 class Load:
     config = LoadConfig
     takes_file = True
+    source_key = None
+    makes_file = False
     timeout_seconds = None
 
     def problems(self, config: LoadConfig, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -64,6 +66,8 @@ class QueryConfig(BaseModel):
 class Query:
     config = QueryConfig
     takes_file = False
+    source_key = None
+    makes_file = False
     timeout_seconds = None
 
     def problems(self, config: QueryConfig, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -85,6 +89,8 @@ class Call:
 
     config = CallConfig
     takes_file = False
+    source_key = None
+    makes_file = False
     timeout_seconds = 3600
 
     def problems(self, config: CallConfig, scope: Scope) -> Iterator[tuple[str, str]]:
