@@ -7,11 +7,15 @@ from typing import Any
 from run.clients import Clients
 from run.kinds.archive_file import ArchiveFile
 from run.kinds.bigquery_query import BigQueryQuery
+from run.kinds.convert_file import ConvertFile
 from run.kinds.external import External
 from run.kinds.kind import Kind
 from run.kinds.load_file import LoadFile
+from run.kinds.validate_file import ValidateFile
 
 KINDS: tuple[type[Kind[Any]], ...] = (
+    ValidateFile,
+    ConvertFile,
     LoadFile,
     BigQueryQuery,
     ArchiveFile,
