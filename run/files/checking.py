@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 
@@ -23,7 +23,8 @@ from run.files.table import Table
 MOST_TOLD = 20
 #: DuckDB's part of the memory that the child may use; Python and the buffers of CSV and Parquet have the rest.
 _PART_OF_MEMORY = 0.3
-_THREADS = 2
+#: The pipe gives rows to one thread only; another one would wait for it, and burn as much time as it works.
+_THREADS = 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class _Job:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.contract.columns)
+        """What the file calls the columns of the contract."""
+        return tuple(column.in_file for column in self.contract.columns)
 
     @property
     def adds(self) -> bool:
@@ -88,10 +90,17 @@ def check(argument: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Returns the outcome, which is "sound", "broken", "drifted" or "unreadable", and what an engineer must know of it.
     """
     contract = Contract.model_validate(argument["contract"])
-    with _database(folder, argument["memory"]) as database:
-        job = _Job(database, contract, folder, argument["writes"])
+    return check_stream(sys.stdin.buffer, contract, folder, memory=argument["memory"], writes=argument["writes"])
+
+
+def check_stream(
+    stream: BinaryIO, contract: Contract, folder: Path, *, memory: int, writes: bool = False
+) -> dict[str, Any]:
+    """Check a file; the same as `check`, for any stream."""
+    with _database(folder, memory) as database:
+        job = _Job(database, contract, folder, writes)
         try:
-            text = Text(sys.stdin.buffer, contract.encoding)
+            text = Text(stream, contract.encoding)
             return job.of_csv(text) if contract.format == "csv" else job.of_json(text)
         except Unreadable as error:
             return {"outcome": "unreadable", "reasons": [str(error)]}

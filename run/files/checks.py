@@ -41,7 +41,10 @@ class Check:
             return f"TRY_CAST(try_strptime({text}, {literal(self.column.format)}) AS {kind.storage})"
         if kind.pattern is None:
             return text
-        return f"CASE WHEN {_fits(text, kind.pattern)} THEN TRY_CAST({text} AS {kind.storage}) END"
+        value = f"TRY_CAST({text} AS {kind.storage})"
+        # A number that is too large would be infinity.
+        fits = f"{_fits(text, kind.pattern)}{f' AND isfinite({value})' if kind.name == 'FLOAT64' else ''}"
+        return f"CASE WHEN {fits} THEN {value} END"
 
     @property
     def wrong_type(self) -> str:

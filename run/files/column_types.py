@@ -10,7 +10,8 @@ from decimal import Decimal
 
 _NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+_SECONDS = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+_TIME = rf"([0-9]{{2}}:[0-9]{{2}}|{_SECONDS})"
 _MOMENT = rf"{_DATE}[ T]{_TIME}"
 #: NUMERIC without digits: https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types
 _PLAIN_NUMERIC = (38, 9)
@@ -52,7 +53,7 @@ _TYPES = {
     "DATE": ColumnType("DATE", "DATE", _DATE, date.fromisoformat, takes_format=True),
     "DATETIME": ColumnType("DATETIME", "TIMESTAMP", _MOMENT, datetime.fromisoformat, takes_format=True),
     "TIMESTAMP": ColumnType(
-        *("TIMESTAMP", "TIMESTAMPTZ", rf"{_MOMENT}(Z|[+-][0-9]{{2}}(:[0-9]{{2}})?)?"),
+        *("TIMESTAMP", "TIMESTAMPTZ", rf"{_MOMENT}|{_DATE}[ T]{_SECONDS}(Z|[+-][0-9]{{2}}(:[0-9]{{2}})?)"),
         *(datetime.fromisoformat, True),
     ),
     "TIME": ColumnType("TIME", "TIME", _TIME, time.fromisoformat),

@@ -48,6 +48,7 @@ class Column(_Model):
     """One column, and what its values must be like; a value that is missing breaks only `required`."""
 
     name: str = Field(pattern=COLUMN_NAME)
+    header: str | None = Field(default=None, min_length=1)
     type: str = "STRING"
     required: bool = False
     min: Written | None = None
@@ -55,6 +56,11 @@ class Column(_Model):
     allowed: tuple[Written, ...] = ()
     pattern: str | None = None
     format: str | None = None
+
+    @property
+    def in_file(self) -> str:
+        """What the file calls it."""
+        return self.header or self.name
 
     @property
     def kind(self) -> ColumnType:
@@ -126,10 +132,10 @@ class Contract(_Model):
 
 def different_columns(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     """The columns as they are; raises ValueError when two have one name, in which case does not count."""
-    counts = Counter(column.name.lower() for column in columns)
-    for name, count in counts.items():
-        if count > 1:
-            raise ValueError(f"there are {count} columns '{name}'; each needs a name of its own")
+    for names in ([column.name for column in columns], [column.in_file for column in columns]):
+        for name, count in Counter(name.lower() for name in names).items():
+            if count > 1:
+                raise ValueError(f"there are {count} columns '{name}'; each needs a name of its own")
     return columns
 
 

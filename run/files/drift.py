@@ -35,7 +35,7 @@ class Drift:
         return list(self._refused(contract))
 
     def _refused(self, contract: Contract) -> Iterator[str]:
-        required = {column.name for column in contract.columns if column.required}
+        required = {column.in_file for column in contract.columns if column.required}
         for name in self.missing:
             if contract.drift == "fail":
                 yield f"'{name}' is missing"
@@ -63,7 +63,7 @@ def _problems_of_names(new: Sequence[str], contract: Contract) -> Iterator[str]:
 
 def drift_of(contract: Contract, in_file: Collection[str]) -> Drift:
     """What of the file's columns, given in its order, is new, and what of the contract's is not there."""
-    wanted = [column.name for column in contract.columns]
+    wanted = [column.in_file for column in contract.columns]
     return Drift(
         new=tuple(name for name in in_file if name not in wanted),
         missing=tuple(name for name in wanted if name not in in_file),

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, Self
 
 from run.files.reading import LONGEST, Text, Unreadable
-from run.files.rows import NOTHING
+from run.files.rows import NOTHING, Dialect
 
 #: The cell that holds, as JSON, what a row has beside the columns of the contract.
 MORE = "more"
@@ -41,8 +41,7 @@ _DECODER = json.JSONDecoder(parse_float=_Number, parse_constant=_refuse_constant
 class JsonRows:
     """The objects of a file; `found` are the keys that were seen in any of them."""
 
-    #: Only the last row tells.
-    in_file = None
+    dialect = Dialect()
 
     def __init__(self, text: Text, columns: tuple[str, ...]) -> None:
         self.names = (*columns, MORE)
@@ -50,13 +49,13 @@ class JsonRows:
         self._text = text
         self._columns = columns
 
-    def __iter__(self) -> Iterator[list[int | str]]:
+    def __iter__(self) -> Iterator[str]:
         nothing = [NOTHING] * len(self.names)
         for line, value in self._values():
             problem = _problem(value)
             cells = nothing if problem else self._cells(value)
             problem = problem or _problem_of_text(cells)
-            yield [line, problem, *(nothing if problem else cells)]
+            yield self.dialect.row(line, problem, nothing if problem else cells)
 
     def _values(self) -> Iterator[tuple[int, Any]]:
         """Every object with the line on which it begins, or the error in its place."""

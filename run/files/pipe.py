@@ -6,10 +6,10 @@ What goes through the pipe is CSV of our own that has no second reading: every r
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -35,8 +35,8 @@ class Pipe:
     rows: Rows
     _error: Exception | None = None
 
-    def run(self, database: duckdb.DuckDBPyConnection, sql: str) -> None:
-        """Execute SQL in which `{source}` has the columns line, problem and all cells.
+    def run(self, database: duckdb.DuckDBPyConnection, sql: Callable[[str], str]) -> None:
+        """Execute the SQL that reads a source with the columns line, problem and all cells.
 
         Raises what reading the rows raises.
         """
@@ -44,7 +44,7 @@ class Pipe:
         writer = threading.Thread(target=self._write, args=(writes,), name="rows")
         writer.start()
         try:
-            database.execute(sql.replace("{source}", self._source(reads)))
+            database.execute(sql(self._source(reads)))
         except duckdb.Error:
             if self._error is None:
                 raise
@@ -57,18 +57,19 @@ class Pipe:
 
     def _source(self, reads: int) -> str:
         cells = "".join(f", '{cell(number)}': 'VARCHAR'" for number in range(len(self.rows.names)))
+        quote = literal(self.rows.dialect.quote)
         return f"""read_csv(
             '/dev/fd/{reads}', auto_detect = false, header = false, parallel = false, encoding = 'utf-8',
-            columns = {{'line': 'BIGINT', 'problem': 'VARCHAR'{cells}}}, delim = ',', quote = '"', escape = '"',
-            new_line = '\\r\\n', nullstr = {literal(NOTHING)},
+            columns = {{'line': 'BIGINT', 'problem': 'VARCHAR'{cells}}}, nullstr = {literal(NOTHING)},
+            delim = {literal(self.rows.dialect.delimiter)}, quote = {quote}, escape = {quote}, new_line = '\\n',
             max_line_size = {_LONGEST_ROW}, buffer_size = {2 * _LONGEST_ROW}
         )"""
 
     def _write(self, writes: int) -> None:
         try:
             with suppress(BrokenPipeError), io.FileIO(writes, "w") as raw:
-                packed = io.TextIOWrapper(io.BufferedWriter(raw, _BUFFER), "utf-8", newline="")
-                csv.writer(packed, lineterminator="\r\n").writerows(self.rows)
-                packed.flush()
+                text = io.TextIOWrapper(io.BufferedWriter(raw, _BUFFER), "utf-8", newline="")
+                text.writelines(self.rows)
+                text.flush()
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for the rows
             self._error = error

@@ -48,27 +48,25 @@ class Table:
 
     def fill(self, pipe: Pipe) -> None:
         """Read all rows and check each by itself; raises Unreadable."""
-        marker = literal(self.contract.csv.null_marker)
-        text = f"NULLIF({{cell}}, {marker})" if self.contract.format == "csv" else "{cell}"
-        cells = [text.format(cell=self.cells[name]) if name in self.cells else "NULL::VARCHAR" for name in self._names]
-        more = [f"{text.format(cell=cell)} AS {cell}" for cell in self.more]
-        texts = [f"{cell} AS {check.cell}" for check, cell in zip(self.checks, cells, strict=True)]
+        pipe.run(self.database, self._filling)
+        self._collect()
+
+    def _filling(self, source: str) -> str:
+        texts = [f"{self._text(self.cells.get(check.column.in_file))} AS {check.cell}" for check in self.checks]
+        more = [f"{self._text(cell)} AS {cell}" for cell in self.more]
         values = [f"{check.parsed} AS {check.value}" for check in self.checks]
         faults = [f"{check.fault} AS f{number}" for number, check in self._faulty]
-        pipe.run(
-            self.database,
-            f"""
+        return f"""
             CREATE TABLE row AS
             SELECT {_list("line", *self._kept(), *self.more, f"{self._all_faults} AS faults")}
               FROM (SELECT {_list("*", *faults)} FROM (SELECT {_list("*", *values)} FROM (
-                SELECT {_list("line", "problem", *texts, *more)} FROM {{source}}
-            )))""",
-        )
-        self._collect()
+                SELECT {_list("line", "problem", *texts, *more)} FROM {source}
+            )))"""
 
-    @property
-    def _names(self) -> list[str]:
-        return [column.name for column in self.contract.columns]
+    def _text(self, cell: str | None) -> str:
+        if cell is None:
+            return "NULL::VARCHAR"
+        return f"NULLIF({cell}, {literal(self.contract.csv.null_marker)})" if self.contract.format == "csv" else cell
 
     @property
     def _faulty(self) -> list[tuple[int, Check]]:
@@ -87,7 +85,7 @@ class Table:
     def _all_faults(self) -> str:
         whole = "{'place': NULL::INTEGER, 'name': NULL::VARCHAR, 'value': NULL::VARCHAR, 'reason': problem}"
         found = [
-            f"{{'place': {self.places.get(check.column.name, 'NULL')}::INTEGER, 'name': {literal(check.column.name)}, "
+            f"{{'place': {self._place(check)}::INTEGER, 'name': {literal(check.column.in_file)}, "
             f"'value': left({check.cell}, {LONGEST_VALUE}), 'reason': f{number}}}"
             for number, check in self._faulty
         ]
@@ -96,6 +94,9 @@ class Table:
             some = " OR ".join(f"f{number} IS NOT NULL" for number, _ in self._faulty)
             cases += f" WHEN {some} THEN list_filter([{', '.join(found)}], lambda one: one.reason IS NOT NULL)"
         return f"CASE {cases} END"
+
+    def _place(self, check: Check) -> str:
+        return str(self.places.get(check.column.in_file, "NULL"))
 
     def _collect(self) -> None:
         self.database.execute("""
@@ -108,11 +109,12 @@ class Table:
 
     def _collect_duplicates(self, key: Sequence[str]) -> None:
         # Grouping and sorting go to the disk when they do not fit into memory.
-        values = [check.value for name in key for check in self.checks if check.column.name == name]
-        place = self.places.get(key[0], "NULL")
+        checks = [check for name in key for check in self.checks if check.column.name == name]
+        values = [check.value for check in checks]
+        names = ", ".join(check.column.in_file for check in checks)
         self.database.execute(f"""
             INSERT INTO error
-            SELECT "row", line, {place}, {literal(", ".join(key))},
+            SELECT "row", line, {self._place(checks[0])}, {literal(names)},
                    left(concat_ws(', ', {_list(*values)}), {LONGEST_VALUE}),
                    'is the key of line ' || first_line || ' (row ' || first_row || ') too'
               FROM (SELECT rowid + 1 AS "row", line, {_list(*values)},
@@ -166,10 +168,10 @@ class Table:
     def retyped(self) -> Iterator[Retyped]:
         """Yield the columns that have values, two at least, of which none is of its type."""
         for check in self.checks:
-            wrong = f"FROM error WHERE name = {literal(check.column.name)} AND reason = {literal(check.wrong_type)}"
+            wrong = f"FROM error WHERE name = {literal(check.column.in_file)} AND reason = {literal(check.wrong_type)}"
             if not self._one(f"SELECT count({check.value}) FROM row") and self._one(f"SELECT count(*) {wrong}") > 1:
                 fitting = (seen for seen, pattern in _SEEN.items() if self._one(_all_match(pattern, wrong)))
-                yield Retyped(check.column.name, check.column.kind.name, next(fitting, "STRING"))
+                yield Retyped(check.column.in_file, check.column.kind.name, next(fitting, "STRING"))
 
     def _one(self, sql: str) -> Any:
         row = self.database.execute(sql).fetchone()
