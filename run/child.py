@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -45,7 +46,7 @@ def _leave(folder: Path, result: dict[str, Any]) -> None:
 def _end_with_parent(lifeline: int) -> None:
     # The parent holds the other end of this pipe and never writes: it is closed when the parent is gone, however.
     os.read(lifeline, 1)
-    os._exit(1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

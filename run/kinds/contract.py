@@ -33,7 +33,7 @@ class ContractConfig(KindConfig):
     format: Literal["csv", "json"] | None = None
     encoding: Encoding = "utf-8"
     csv: CsvForm | None = None
-    columns: tuple[Column, ...] = Field(min_length=1)
+    columns: tuple[Column, ...]
     unique: Annotated[tuple[tuple[str, ...], ...], BeforeValidator(_as_keys)] = ()
     rows: RowBounds = RowBounds()
     drift: Drift = "fail"
@@ -42,6 +42,8 @@ class ContractConfig(KindConfig):
     @field_validator("columns")
     @classmethod
     def _different_columns(cls, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        if not columns:
+            raise ValueError("a file has at least one column")
         return different_columns(columns)
 
     def contract_of(self, file: ObjectVersion) -> Contract:
