@@ -65,8 +65,7 @@ class FileCheck:
         it breaks its contract.
         """
         file = self.work.source(self.config.source)
-        with answering():
-            stored = current_object(self.storage, file.place, "checked")
+        stored = current_object(self.storage, file.place, "checked")
         memory = self.config.memory_mib * MIB
         ended = run_child(
             _CHECK,
