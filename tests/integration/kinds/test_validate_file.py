@@ -29,8 +29,8 @@ GOOD = b"id,name\n1,a\n2,b\n"
 BAD = b"id,name\n1,a\nx,b\n3,\n"
 
 
-def validate(room: Room, attempt: int = 1, **config: Any) -> Finished:
-    return room.start("validate_file", {**CONTRACT, **config}, room.work("load", attempt=attempt))
+def validate(room: Room, **config: Any) -> Finished:
+    return room.start("validate_file", {**CONTRACT, **config}, room.work("load"))
 
 
 def refused(room: Room, **config: Any) -> PermanentFailure:

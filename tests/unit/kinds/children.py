@@ -53,4 +53,4 @@ def die(argument: dict[str, Any], _folder: Path) -> None:
 
 def answer_early(argument: dict[str, Any], _folder: Path) -> str:
     """Answer without reading what comes."""
-    return "early" + "x" * argument.get("length", 0)
+    return "early" + "x" * int(argument.get("length", 0))
