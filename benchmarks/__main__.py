@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def _chosen(_context: click.Context, _option: click.Parameter, value: str | None
     type=click.Path(path_type=Path),
     help=f"Where to keep the figures, as JSON and beside it as a page; {RESULTS.name} else.",
 )
-def main(only: list[str], *, full: bool, output: Path | None) -> None:
+@click.option("--file-mb", default=1_000, show_default=True, help="The size of the raw file of `files`.")
+def main(only: list[str], *, full: bool, output: Path | None, file_mb: int) -> None:
     """Measure the service on this machine: a durable Postgres, gunicorn, and loop-back delivery over HTTP."""
     console = Console()
     if not console.is_terminal:
@@ -56,7 +58,7 @@ def main(only: list[str], *, full: bool, output: Path | None) -> None:
     try:
         with open_house(FOLDER) as postgres:
             machine = facts(postgres)
-            figures = _measure(console, only, Bench(postgres, print, is_full=full))
+            figures = _measure(console, only, Bench(postgres, print, is_full=full, file_mb=file_mb))
     except AcceleratorError as error:
         sys.exit(f"{error}")
     finally:
@@ -76,7 +78,7 @@ def _measure(console: Console, names: list[str], bench: Bench) -> list[Figure]:
             def say(words: str, name: str = name, row: Any = row) -> None:
                 progress.update(row, description=f"{name}: {words}")
 
-            figures += MEASURES[name](Bench(bench.postgres, say, is_full=bench.is_full))
+            figures += MEASURES[name](replace(bench, say=say))
             progress.update(row, description=name, completed=1)
     return figures
 

@@ -53,5 +53,8 @@ GOALS = {
     "history_ratio": Goal("a hop beside much history to one beside little, p50", "", goal=1.2),
     "fan_in_time": Goal("10,000 parents of one task, first end to last", "s", goal=20),
     "memory_ratio": Goal("memory for a large batch to memory for one of 1,000 tasks", "", goal=1.2),
+    "validate_rate": Goal("checking a raw CSV file", "MB/s", Better.MORE),
+    "convert_rate": Goal("checking it and writing it as Parquet", "MB/s", Better.MORE),
+    "file_memory": Goal("memory of the child process that does it", "MiB", goal=512),
     "memory_large": Goal("memory of the service with the large batch", "MiB"),
 }

@@ -193,6 +193,32 @@ def files_of_attempt(tx: Connection, key: TaskKey, attempt: int) -> list[LoggedF
     return [replace(LoggedFile(*row[:-2]), read_by=tuple(row[-2]), is_one_of_many=row[-1]) for row in rows]
 
 
+#: What the details of a success call the file that the task has made: its bucket, name and generation.
+MADE = "made"
+
+_MADE = text(f"""
+    SELECT tv.kind, l.details -> '{MADE}' AS made
+      FROM task t
+      JOIN task_version tv ON tv.version_id = :version_id AND tv.task_id = t.task_id
+      JOIN batch_task b ON b.workflow_id = t.workflow_id AND b.batch_id = :batch_id AND b.task_id = t.task_id
+      LEFT JOIN task_log l
+        ON l.workflow_id = b.workflow_id AND l.batch_id = b.batch_id AND l.task_id = b.task_id
+       AND l.attempt = b.attempt AND l.status = 'SUCCESS' AND b.status = 'SUCCESS'
+     WHERE t.workflow_id = :workflow_id AND t.name = :task
+""")
+
+
+def file_made(tx: Connection, batch: BatchKey, version_id: int, task: str) -> tuple[str, LoggedFile | None] | None:
+    """The kind of a task of this batch, and the file that its last attempt has made if that was a success."""
+    row = tx.execute(_MADE, {**batch.columns, "version_id": version_id, "task": task}).one_or_none()
+    if row is None:
+        return None
+    if row.made is None:
+        return row.kind, None
+    place = (row.made["bucket"], row.made["name"], row.made["generation"])
+    return row.kind, LoggedFile(0, task, *place, *place, groups={})
+
+
 _LOCK_OBJECT = text("SELECT pg_advisory_xact_lock(hashtextextended(:bucket || '/' || :object, :task_id))")
 
 

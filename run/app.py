@@ -26,8 +26,8 @@ from run.handlers.sweep import SweepHandler
 from run.handlers.task import TaskHandler
 from run.handlers.workflow import WorkflowHandler
 from run.kinds import build_kinds
-from run.kinds.archive_file import is_archived
 from run.kinds.kind import Kind
+from run.kinds.own_objects import is_ours
 from run.logs import configure_logging
 from run.pubsub.envelope import Delivery
 from run.pubsub.oidc import push_authenticator
@@ -78,8 +78,8 @@ def build_service(settings: Settings) -> Service:
     kinds = build_kinds(clients)
     names = template_names(settings)
     life = TaskLife(database, kinds, publisher, names)
-    files = FileHandler(database, life, names, _metadata_finder(clients), is_archived)
-    scanner = Scanner(database, files, clients, is_archived)
+    files = FileHandler(database, life, names, _metadata_finder(clients), is_ours)
+    scanner = Scanner(database, files, clients, is_ours)
     tasks = TaskHandler(database, life)
     workflows = WorkflowHandler(database, life)
     invariant = Invariant(database, life)

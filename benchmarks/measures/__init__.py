@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import fan_in, history, hop, idle_sweep, layer, memory, rate, rows
+from benchmarks.measures import fan_in, files, history, hop, idle_sweep, layer, memory, rate, rows
 from benchmarks.measures.measuring import Measure
 
 #: In the order in which they run.
@@ -15,4 +15,5 @@ MEASURES: dict[str, Measure] = {
     "history": history.measure,
     "fan_in": fan_in.measure,
     "memory": memory.measure,
+    "files": files.measure,
 }

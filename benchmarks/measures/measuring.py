@@ -17,6 +17,8 @@ class Bench:
     say: Callable[[str], None]
     #: Whether sizes that take long are run, too.
     is_full: bool = False
+    #: How large the raw file is that is checked and converted.
+    file_mb: int = 1_000
 
 
 Measure = Callable[[Bench], list[Figure]]

@@ -1,26 +1,32 @@
-"""Cloud Storage: find, list, copy and delete, each on one generation of an object, each with a timeout."""
+"""Cloud Storage: find, list, read, write, copy and delete, each on one generation of an object, with a timeout."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple
 
+import google_crc32c
 from google.api_core import exceptions as api
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Blob, Client
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from run.clients.google_failures import translated
-from run.errors import AcceleratorError, PermanentFailure
+from run.errors import AcceleratorError, PassingFailure, PermanentFailure
 
 #: As many objects as Cloud Storage puts on a page.
 LONGEST_PAGE = 1000
 #: Whoever lists has other things to do when Cloud Storage does not answer.
 LISTING_SECONDS = 20.0
+#: What is read at a time, in bytes.
+PIECE = 8 * 1024 * 1024
 _ROLE = "roles/storage.objectUser on the bucket"
 
 
@@ -99,6 +105,53 @@ class Storage:
             )
             objects = tuple(_stored(blob) for blob in next(found.pages, ()))
         return Page(objects, found.next_page_token)
+
+    def read(self, source: StoredObject) -> Iterator[bytes]:
+        """Yield this generation of an object, as it is stored, in pieces, and compare the checksum of the whole.
+
+        Raises Changed when it is gone, PassingFailure when what came is not what is stored.
+        """
+        doing, checksum = f"reading {source.uri}", google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+        blob = self._client.bucket(source.bucket).blob(source.name, generation=source.generation)
+        # Each piece is a request of its own: whoever takes long over one keeps no connection waiting.
+        with blob.open(
+            "rb", chunk_size=PIECE, raw_download=True, timeout=self._call_seconds, retry=self._retry
+        ) as stream:
+            while True:
+                with translated(doing, _ROLE), _preconditions(doing):
+                    piece = stream.read(PIECE)
+                if not piece:
+                    break
+                checksum.update(piece)  # type: ignore[no-untyped-call]
+                yield piece
+        found = base64.b64encode(checksum.digest()).decode()  # type: ignore[no-untyped-call]
+        if source.crc32c and found != source.crc32c:
+            raise PassingFailure(f"{doing}: what came has the crc32c {found}, and {source.crc32c} is stored")
+
+    def write(
+        self, path: Path, bucket: str, name: str, content_type: str, metadata: Mapping[str, str], replaces: int
+    ) -> StoredObject:
+        """Write a file of this machine; `replaces` is the generation that the destination has now, 0 for none.
+
+        Raises Changed when the destination is not of that one, PermanentFailure when there is no such bucket. After an
+        answer that was lost it is Changed, too: the object that is there then has this metadata.
+        """
+        doing = f"writing gs://{bucket}/{name}"
+        blob = self._client.bucket(bucket).blob(name)
+        blob.metadata = dict(metadata)
+        with translated(doing, _ROLE), _preconditions(doing), self._existing(bucket):
+            try:
+                blob.upload_from_filename(
+                    str(path),
+                    content_type=content_type,
+                    if_generation_match=replaces,
+                    checksum="crc32c",
+                    timeout=self._call_seconds,
+                    retry=self._retry,
+                )
+            except DataCorruption as error:
+                raise PassingFailure(f"{doing}: what arrived is not what was sent ({error})") from error
+        return _stored(blob)
 
     def copy(
         self, source: StoredObject, bucket: str, name: str, metadata: Mapping[str, str], replaces: int

@@ -6,9 +6,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from database.attempts import Claimed
 from database.cancellations import postpone_cancellation
@@ -26,6 +26,8 @@ class _Held:
     claimed: Claimed
     #: On this process's monotonic clock, which only decides when to ask; the database's decides who owns the attempt.
     renew_at: float
+    #: Set when it is known that the lease is not ours to renew any more.
+    lost: threading.Event = field(default_factory=threading.Event)
 
 
 class LeaseKeeper:
@@ -40,15 +42,15 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def held(self, claimed: Claimed) -> Iterator[None]:
-        """Keep the lease of this attempt alive inside the block."""
+    def held(self, claimed: Claimed) -> Iterator[Callable[[], bool]]:
+        """Keep the lease of this attempt alive inside the block, which may ask whether it was lost."""
         with self._changed:
             held = self._held[claimed.token] = _Held(claimed, _next_renewal(claimed))
             self._start_thread()
             if held.renew_at < self._wakes_at:
                 self._changed.notify()
         try:
-            yield
+            yield held.lost.is_set
         finally:
             with self._changed:
                 self._held.pop(claimed.token, None)
@@ -81,7 +83,7 @@ class LeaseKeeper:
     def _renew(self, held: _Held) -> None:
         claimed = held.claimed
         held.renew_at = _next_renewal(claimed)
-        if self._database.transact(lambda tx: _renew(tx, claimed)):
+        if self._database.transact(lambda tx: _renew(tx, held)):
             return
         with self._changed:
             # An attempt that has ended while its lease was being renewed is not lost.
@@ -90,12 +92,14 @@ class LeaseKeeper:
             logger.warning("lost the attempt %s of %s/%s", claimed.attempt, claimed.task, claimed.key.batch_id)
 
 
-def _renew(tx: Transaction, claimed: Claimed) -> bool:
+def _renew(tx: Transaction, held: _Held) -> bool:
     """Whether there is still something to renew: the lease, or the wait for a worker whose attempt was taken away."""
+    claimed = held.claimed
     key, seconds = claimed.key, claimed.lease_seconds
-    return renew_lease(tx, key, claimed.token, seconds, claimed.timeout_seconds) or postpone_cancellation(
-        tx, key, claimed.attempt, seconds
-    )
+    if renew_lease(tx, key, claimed.token, seconds, claimed.timeout_seconds):
+        return True
+    held.lost.set()
+    return postpone_cancellation(tx, key, claimed.attempt, seconds)
 
 
 def _next_renewal(claimed: Claimed) -> float:

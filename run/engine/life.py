@@ -15,7 +15,7 @@ from database.cancellations import request_cancellation, return_lost
 from database.collecting import set_files_aside
 from database.completions import find_completion
 from database.errors import DatabaseError, DatabaseUnavailable
-from database.files import LoggedFile, files_of_attempt, store_places
+from database.files import LoggedFile, file_made, files_of_attempt, store_places
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import TERMINAL, Status
@@ -36,7 +36,7 @@ from run.engine.outcomes import (
 )
 from run.engine.work import make_work
 from run.errors import Rejected, Unavailable
-from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Moved, Progress
+from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Moved, Progress, Work
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
 
@@ -171,8 +171,9 @@ class TaskLife:
         kind = self._kinds[claimed.kind]
         progress: Progress | LaterAgain
         try:
-            with self._leases.held(claimed):
-                progress = self._make_progress(kind, claimed, files, patience)
+            with self._leases.held(claimed) as is_lost:
+                work = make_work(claimed, files, self._names, is_lost)
+                progress = self._make_progress(kind, claimed, work, patience)
         except Unavailable as error:
             logger.warning("attempt %s goes on later: %s", claimed.attempt, error, extra=names_for_logs(claimed))
             progress = LaterAgain(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(claimed.polls, 10)))
@@ -202,14 +203,27 @@ class TaskLife:
     def _files(self, claimed: Claimed) -> Sequence[LoggedFile]:
         if not claimed.has_files:
             return ()
-        return self._database.transact(lambda tx: files_of_attempt(tx, claimed.key, claimed.attempt))
+        return self._database.transact(lambda tx: self._files_in(tx, claimed))
 
-    def _make_progress(
-        self, kind: Kind[Any], claimed: Claimed, files: Sequence[LoggedFile], patience: float
-    ) -> Progress:
+    def _files_in(self, tx: Transaction, claimed: Claimed) -> list[LoggedFile]:
+        files = files_of_attempt(tx, claimed.key, claimed.attempt)
+        source_key = self._kinds[claimed.kind].source_key
+        source = claimed.config.get(source_key) if source_key else None
+        found = file_made(tx, claimed.key.batch, claimed.version_id, source) if source else None
+        if found is None:
+            return files
+        kind, made = found
+        makes_file = kind in self._kinds and self._kinds[kind].makes_file
+        if made is None and not makes_file:
+            return files
+        # What it has taken is not what it was to make.
+        others = [file for file in files if file.task != source]
+        return others if made is None else [*others, made]
+
+    def _make_progress(self, kind: Kind[Any], claimed: Claimed, work: Work, patience: float) -> Progress:
         config = kind.config.model_validate(claimed.config)
         stored = StoredHandle(self._database, claimed)
-        work = replace(make_work(claimed, files, self._names), store_handle=stored.store)
+        work = replace(work, store_handle=stored.store)
         until = time.monotonic() + patience
         progress = kind.start(config, work) if claimed.handle is None else kind.poll(config, work, claimed.handle)
         while isinstance(progress, GoesOn) and time.monotonic() + progress.poll_after < until:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from database.attempts import Claimed, Ended
-from database.files import NewPlace
+from database.files import MADE, NewPlace
 from database.keys import TaskKey
 from database.sessions import Transaction
 from database.statuses import Status
@@ -53,7 +53,8 @@ class Outcome:
 
 def success(finished: Finished) -> Outcome:
     """The outcome of work that the other side has confirmed."""
-    return Outcome(Status.SUCCESS, details=redacted(storable(finished.details)), moved=finished.moved)
+    made = {MADE: vars(finished.made)} if finished.made else {}
+    return Outcome(Status.SUCCESS, details=redacted(storable({**finished.details, **made})), moved=finished.moved)
 
 
 def failure(error: Exception, kind: Kind[Any]) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from database.attempts import Claimed
@@ -15,7 +15,12 @@ from run.workflows.scope import text_of_params
 from run.workflows.templates import Value
 
 
-def make_work(claimed: Claimed, files: Sequence[LoggedFile], names: Mapping[str, str]) -> Work:
+def make_work(
+    claimed: Claimed,
+    files: Sequence[LoggedFile],
+    names: Mapping[str, str],
+    is_lost: Callable[[], bool] = lambda: False,
+) -> Work:
     """Everything that the templates and the work of this attempt may refer to."""
     batch_id = claimed.key.batch_id
     batch_values = _template(claimed.batch_template).values_of(batch_id) or {}
@@ -42,6 +47,7 @@ def make_work(claimed: Claimed, files: Sequence[LoggedFile], names: Mapping[str,
         batch_values=batch_values,
         files=taken,
         collected=_collected(files),
+        is_lost=is_lost,
     )
 
 

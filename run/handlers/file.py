@@ -49,13 +49,13 @@ class FileHandler:
         life: TaskLife,
         names: Mapping[str, str],
         find_metadata: FindMetadata,
-        is_archived: Callable[[str, Mapping[str, str]], bool],
+        is_ours: Callable[[str, Mapping[str, str]], bool],
     ) -> None:
         self._database = database
         self._life = life
         self._names = dict(names)
         self._find_metadata = find_metadata
-        self._is_archived = is_archived
+        self._is_ours = is_ours
 
     def handle(self, message: FileMessage, delivery: Delivery) -> None:
         """Decide about one generation of one object, once for each task that wants it, and once if nobody does."""
@@ -68,8 +68,8 @@ class FileHandler:
             return
         found = self.find_wanted(arrival.uri)
         wanted, mismatches = found.wanted, found.mismatches
-        if (wanted or mismatches) and self._is_our_own_archive(arrival, message.metadata):
-            self._record_for_nobody(arrival, FileDecision.IGNORED, "one of our own tasks has archived it here")
+        if (wanted or mismatches) and self._is_our_own(arrival, message.metadata):
+            self._record_for_nobody(arrival, FileDecision.IGNORED, "one of our own tasks has put it here")
             return
         if not wanted and not mismatches and not found.unreadable:
             self._record_for_nobody(arrival, FileDecision.UNWANTED, "no pattern of any workflow fits it")
@@ -123,11 +123,11 @@ class FileHandler:
             return "it is the placeholder of a folder"
         return None
 
-    def _is_our_own_archive(self, arrival: Arrival, metadata: Mapping[str, str] | None) -> bool:
+    def _is_our_own(self, arrival: Arrival, metadata: Mapping[str, str] | None) -> bool:
         if metadata is None:
             # A notification may be configured without the object's description; then the object itself is asked.
             metadata = self._find_metadata(arrival.bucket, arrival.object, arrival.generation) or {}
-        if self._is_archived(arrival.uri, metadata):
+        if self._is_ours(arrival.uri, metadata):
             return True
         return self._database.transact(lambda tx: is_place_of_a_file(tx, arrival))
 

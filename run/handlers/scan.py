@@ -73,14 +73,14 @@ class Scanner:
         database: Database,
         files: FileHandler,
         clients: Clients,
-        is_archived: Callable[[str, Mapping[str, str]], bool],
+        is_ours: Callable[[str, Mapping[str, str]], bool],
         *,
         page_size: int = LONGEST_PAGE,
     ) -> None:
         self._database = database
         self._files = files
         self._clients = clients
-        self._is_archived = is_archived
+        self._is_ours = is_ours
         self._page_size = page_size
 
     def scan(self, within: Prefix | None = None, *, dry_run: bool = False, on_page: OnPage | None = None) -> ScanReport:
@@ -198,7 +198,7 @@ class Scanner:
 
     def _is_file(self, stored: StoredObject) -> bool:
         is_placeholder = stored.name.endswith("/")
-        return not is_placeholder and is_storable(stored.name) and not self._is_archived(stored.uri, stored.metadata)
+        return not is_placeholder and is_storable(stored.name) and not self._is_ours(stored.uri, stored.metadata)
 
     def _wanted_by(self, tasks: Sequence[FileTask], stored: StoredObject) -> list[FileTask]:
         found = self._files.find_wanted(stored.uri, tasks)

@@ -9,14 +9,18 @@ from run.kinds.archive_file import ArchiveFile
 from run.kinds.bigquery_check import BigQueryCheck
 from run.kinds.bigquery_query import BigQueryQuery
 from run.kinds.cloud_run_job import CloudRunJob
+from run.kinds.convert_file import ConvertFile
 from run.kinds.dataform_run import DataformRun
 from run.kinds.external import External
 from run.kinds.http_request import HttpRequest
 from run.kinds.kind import Kind
 from run.kinds.load_file import LoadFile
 from run.kinds.power_bi_refresh import PowerBiRefresh
+from run.kinds.validate_file import ValidateFile
 
 KINDS: tuple[type[Kind[Any]], ...] = (
+    ValidateFile,
+    ConvertFile,
     LoadFile,
     BigQueryQuery,
     DataformRun,

@@ -5,27 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from run.clients.storage import Changed, StoredObject
 from run.errors import PassingFailure, PermanentFailure, Unavailable
-from run.kinds.bigquery_names import strict_template_problems
 from run.kinds.kind import Finished, GoesOn, Kind, KindConfig, Moved, ObjectVersion, Progress, TakenFile, Work
+from run.kinds.object_places import FILE_NAMES, OF_EACH_FILE, place_of, problems_of_place
 from run.workflows.scope import Scope
-from run.workflows.templates import NameType, TemplateError, Value, all_names_in, render
+from run.workflows.templates import Value, all_names_in
 
 #: Custom metadata of an archived object: its own address, so that a copy of it elsewhere is a new file again.
 ARCHIVE_MARKER = "cloud-accelerator-archived-to"
 SOURCE = "cloud-accelerator-source"
 SOURCE_GENERATION = "cloud-accelerator-source-generation"
 
-#: What tells the files of one task apart.
-_OF_EACH_FILE = {"file_name", "file_path", "file_stem"}
-_FILE_NAMES = dict.fromkeys(("file_task", "generation", *sorted(_OF_EACH_FILE)), NameType.TEXT)
-_MOST_NAME_BYTES = 1024
 _LOOKS = 3
 #: As many files as move before the attempt is let go of; the sweep goes on with the next ones.
 PAGE = 100
@@ -65,12 +60,14 @@ class ArchiveFile(Kind[ArchiveFileConfig]):
         for task, count in Counter(config.files_of).items():
             if count > 1:
                 yield "files_of", f"'{task}' is named {count} times"
-        for reason in strict_template_problems(config.to, {**scope.names, **_FILE_NAMES}):
+        for reason in problems_of_place(config.to, scope, "gs://{archive_bucket}/{workflow}/{batch_id}/{file_name}"):
             yield "to", reason
-        if not config.to.startswith("gs://") or "/" not in config.to.removeprefix("gs://").strip("/"):
-            yield "to", "is a whole address, such as 'gs://{archive_bucket}/{workflow}/{batch_id}/{file_name}'"
-        for reason in _colliding(config, scope):
-            yield "to", reason
+        used = {use.name for use in all_names_in(config.to)}
+        if len(config.files_of) > 1 and not used & FILE_NAMES.keys():
+            yield "to", "gives the files of several tasks one place; use file_task, file_name or generation in it"
+        many = [task for task in config.files_of if (file := scope.file_tasks_above.get(task)) and file.until]
+        if many and not used & OF_EACH_FILE:
+            yield "to", f"gives all files of '{many[0]}' one place; use file_name, file_path or file_stem in it"
 
     def start(self, config: ArchiveFileConfig, work: Work) -> Progress:
         """Move every file; what another worker has moved already is left as it is."""
@@ -134,19 +131,6 @@ def _taken(work: Work, task: str) -> tuple[TakenFile, ...]:
     return files
 
 
-def _colliding(config: ArchiveFileConfig, scope: Scope) -> Iterator[str]:
-    used = {use.name for use in all_names_in(config.to)}
-    many = [task for task in config.files_of if (file := scope.file_tasks_above.get(task)) and file.until]
-    if many and not used & _OF_EACH_FILE:
-        yield f"gives all files of '{many[0]}' one place; use file_name, file_path or file_stem in it"
-    if "generation" in used:
-        return
-    if len(config.files_of) > 1 and not used & _FILE_NAMES.keys():
-        yield "gives the files of several tasks one place; use file_task, file_name or generation in it"
-    if "batch_id" not in used and not (scope.batch_names and used.issuperset(scope.batch_names)):
-        yield "gives the files of different batches one place; use batch_id or generation in it"
-
-
 def _places(to: str, work: Work, files: Sequence[tuple[str, TakenFile]]) -> dict[ObjectVersion, tuple[str, str]]:
     """Where each object goes; one that several tasks took goes once, to the place that the first of them says."""
     places: dict[ObjectVersion, tuple[str, str]] = {}
@@ -160,25 +144,9 @@ def _places(to: str, work: Work, files: Sequence[tuple[str, TakenFile]]) -> dict
 
 
 def _place(to: str, values: Mapping[str, Value], task: str, file: TakenFile) -> tuple[str, str]:
-    path = PurePosixPath(file.landed.name)
-    own = {
-        "file_task": task,
-        "file_name": path.name,
-        "file_path": file.landed.name,
-        "file_stem": path.name.partition(".")[0],
-        "generation": str(file.landed.generation),
-    }
-    try:
-        uri = render(to, {**values, **own})
-    except TemplateError as error:
-        raise PermanentFailure(str(error)) from error
-    bucket, _, name = uri.removeprefix("gs://").partition("/")
-    if not uri.startswith("gs://") or not bucket or not name or name.endswith("/") or "//" in name or "*" in name:
-        raise PermanentFailure(f"'{uri}' is no place for a file; write gs://bucket/name, without '//' and '*'")
-    if len(name.encode()) > _MOST_NAME_BYTES:
-        raise PermanentFailure(f"'{uri}' is too long: a name has at most {_MOST_NAME_BYTES} bytes")
-    if uri == file.place.uri:
-        raise PermanentFailure(f"'{uri}' is where the file lies already; archive it to another place")
+    bucket, name = place_of(to, values, task, file.landed)
+    if f"gs://{bucket}/{name}" == file.place.uri:
+        raise PermanentFailure(f"'{file.place.uri}' is where the file lies already; archive it to another place")
     return bucket, name
 
 

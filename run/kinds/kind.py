@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from run.clients import Clients
+from run.errors import PermanentFailure
 from run.workflows.scope import Scope
 from run.workflows.templates import Value
 
@@ -52,6 +53,10 @@ def _not_at_work(_handle: Mapping[str, Any]) -> None:
     raise RuntimeError("only the worker of an attempt can store its handle, in start and in poll")
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Work:
     """One attempt at one batch task, as its kind sees it."""
@@ -67,13 +72,17 @@ class Work:
     params: Mapping[str, Any]
     #: The names of the batch id's template with their values, e.g. {"period": date(2024, 3, 1)}.
     batch_values: Mapping[str, Value]
-    #: The files of this batch by the name of the task that took one, this task's own among them.
+    #: The files of this batch by the name of the task that took one, this task's own among them. Where the task's
+    #: `source_key` names a task that makes a file, that task has the file that it has made.
     files: Mapping[str, TakenFile]
     #: The same of the tasks that take many.
     collected: Mapping[str, tuple[TakenFile, ...]] = field(default_factory=dict)
     #: Stores a handle at once, for what cannot be found again once it is begun: from then on `poll` is called and not
     #: `start`. Raises Unavailable when the attempt is in other hands; nothing may be begun then.
     store_handle: Callable[[Mapping[str, Any]], None] = field(default=_not_at_work, compare=False, repr=False)
+    #: Whether the attempt was taken from this worker, because it was cancelled, has lasted too long or is in other
+    #: hands; known within a third of its lease. Work of minutes asks, and raises Unavailable: nobody wants its outcome.
+    is_lost: Callable[[], bool] = field(default=_never, compare=False)
 
     def files_of(self, task: str) -> tuple[TakenFile, ...]:
         """The files that a task of this batch has, whether it takes one or many."""
@@ -84,6 +93,13 @@ class Work:
     def key(self) -> str:
         """The same for every worker of this attempt and for no other attempt of any task."""
         return f"{self.batch_uid}/{self.workflow}/{self.batch_id}/{self.task}/{self.attempt}"
+
+    def source(self, task: str | None) -> TakenFile:
+        """The file of that task, or without one this task's own; raises PermanentFailure when it has none."""
+        file = self.files.get(task or self.task)
+        if file is None:
+            raise PermanentFailure(f"no file of batch '{self.batch_id}' belongs to task '{task or self.task}'")
+        return file
 
 
 @dataclass(frozen=True)
@@ -96,10 +112,12 @@ class Moved:
 
 @dataclass(frozen=True)
 class Finished:
-    """Confirmed success: what the task log keeps (JSON values only), and where files have gone."""
+    """Confirmed success: what the task log keeps (JSON values only), where files have gone, and a file of our own."""
 
     details: Mapping[str, Any] = field(default_factory=dict)
     moved: tuple[Moved, ...] = ()
+    #: What a kind that `makes_file` has made; kept in the details.
+    made: ObjectVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +148,10 @@ class Kind(ABC, Generic[ConfigT]):
     takes_file: ClassVar[bool] = False
     #: Whether it may wait for many (`files: many`, `until`); they are in `work.collected` then.
     takes_many_files: ClassVar[bool] = False
+    #: The key that may name, instead of `file`, a task above: what that has made, or else taken, is this task's file.
+    source_key: ClassVar[str | None] = None
+    #: Whether its work is a file, for tasks whose `source_key` names this one.
+    makes_file: ClassVar[bool] = False
     #: Errors of the work after which another attempt may succeed. PassingFailure always is one.
     passing: ClassVar[tuple[type[Exception], ...]] = (ConnectionError, TimeoutError)
     #: How long an attempt may last when the task does not say, in seconds; None is without end.

@@ -16,6 +16,7 @@ from run.kinds.kind import Finished, Kind, Progress, Work
 from run.kinds.load_options import LoadFileConfig, load_problems
 from run.kinds.load_plan import LoadPlan, plan_of
 from run.kinds.load_sources import check_generations, named_in, refusal
+from run.kinds.sources import SOURCE_KEY
 from run.kinds.target_table import FIRST_STEP, TargetTable, end_tries
 from run.workflows.scope import Scope
 
@@ -34,6 +35,7 @@ class LoadFile(Kind[LoadFileConfig]):
     config = LoadFileConfig
     takes_file = True
     takes_many_files = True
+    source_key = SOURCE_KEY
     #: What the client did not understand says nothing of the job, so it must not begin another attempt.
     passing: ClassVar[tuple[type[Exception], ...]] = ()
 

@@ -13,6 +13,7 @@ from run.kinds.appending import append_problems
 from run.kinds.bigquery_names import strict_template_problems, table_problems
 from run.kinds.kind import KindConfig
 from run.kinds.load_columns import ColumnOptions, different_columns
+from run.kinds.sources import SOURCE_KEY, source_problems
 from run.workflows.scope import Scope
 
 #: https://docs.cloud.google.com/bigquery/quotas#load_jobs
@@ -77,6 +78,7 @@ class LoadFileConfig(KindConfig):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    source: str | None = Field(default=None, alias=SOURCE_KEY)
     table: str
     format: FileFormat | None = None
     columns: tuple[ColumnOptions, ...] | Literal["detect"] = Field(default="detect", alias="schema")
@@ -106,6 +108,7 @@ class LoadFileConfig(KindConfig):
 
 def load_problems(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
     """Yield (key, reason) for what is wrong with a `load_file` task."""
+    yield from source_problems(config.source, scope)
     for reason in table_problems(config.table, scope.names):
         yield "table", reason
     if config.write == "append":

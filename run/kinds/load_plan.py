@@ -82,9 +82,10 @@ class LoadPlan:
 
 def plan_of(config: LoadFileConfig, work: Work, project: str) -> LoadPlan:
     """The plan; raises PermanentFailure where a file or a value of this batch makes it impossible, or BadFiles."""
-    files = work.files_of(work.task)
+    task = config.source or work.task
+    files = work.files_of(task)
     if not files:
-        raise PermanentFailure(f"no file of batch '{work.batch_id}' belongs to task '{work.task}'")
+        raise PermanentFailure(f"no file of batch '{work.batch_id}' belongs to task '{task}'")
     kind = format_of_all(config, files)
     target = table_name(config.table, work.values, project)
     if config.partition:

@@ -51,6 +51,8 @@ class _Builder:
         self._broken_files: set[str] = set()
         #: Kind, task, and the keys of the kind.
         self._configs: dict[str, dict[str, Mapping[str, Any]]] = {}
+        #: The tasks above each task that make a file.
+        self._makers_above: Mapping[str, frozenset[str]] = {}
 
     def build(self) -> tuple[WorkflowDefinition | None, list[Problem]]:
         top = self._read_top()
@@ -58,6 +60,8 @@ class _Builder:
         needs = self._read_needs(tasks)
         names, files = self._read_names(top, tasks)
         above = None if needs is None else _files_above(needs, files)
+        makers = [task.name for task in tasks if task.kind is not None and task.kind.makes_file]
+        self._makers_above = {} if needs is None else ancestors(needs, makers)
         defined = {}
         for task in tasks:
             scope = self._scope(task, names, files.get(task.name), above)
@@ -138,6 +142,7 @@ class _Builder:
             names=names.of_task(file),
             own_file=task.trigger,
             file_tasks_above=above[task.name],
+            makers_above=self._makers_above[task.name],
             batch_names=tuple(names.batch.names),
             param_names=tuple(names.params),
             task=task.name,

@@ -31,6 +31,14 @@ class ConfigurableKind(Protocol):
         """Whether a task of this kind may wait for many files (`files: many`)."""
 
     @property
+    def source_key(self) -> str | None:
+        """The key that may name a task above instead of `file`."""
+
+    @property
+    def makes_file(self) -> bool:
+        """Whether such a key may name a task of this kind although it takes no file."""
+
+    @property
     def timeout_seconds(self) -> int | None:
         """How long an attempt may last when the task does not say; None is without end."""
 

@@ -18,6 +18,8 @@ class Scope:
     own_file: FileTrigger | None
     #: The tasks with a file above this one, at any distance.
     file_tasks_above: Mapping[str, FileTrigger] = field(default_factory=dict)
+    #: The tasks above this one, at any distance, that make a file.
+    makers_above: Collection[str] = ()
     #: The parts of the batch id.
     batch_names: Collection[str] = ()
     param_names: Collection[str] = ()

@@ -37,7 +37,9 @@ class RawTask:
     @property
     def lacks_file(self) -> bool:
         """Whether a file should be there and is not."""
-        return self.kind is not None and self.kind.takes_file and self.keys.file is None
+        if self.kind is None or not self.kind.takes_file or self.keys.file is not None:
+            return False
+        return self.kind.source_key is None or self.raw_config.get(self.kind.source_key) is None
 
     def problems(self, findings: Iterable[Finding]) -> list[Problem]:
         """Findings in this task as problems of the workflow."""
@@ -90,8 +92,12 @@ def _findings_of_file(task: RawTask, raw: Mapping[str, Any]) -> list[Finding]:
     kind = task.keys.kind
     if not task.kind.takes_file:
         return [((key,), f"'{key}': a task of the kind '{kind}' takes no file") for key in FILE_KEYS if key in raw]
-    if raw.get("file") is None:
-        return [((), f"'file' is missing: the pattern of the files that a task of the kind '{kind}' takes")]
+    source_key = task.kind.source_key
+    if task.lacks_file:
+        other = f", or {source_key}: the task above whose file it takes" if source_key else ""
+        return [((), f"'file' is missing: the pattern of the files that a task of the kind '{kind}' takes{other}")]
+    if source_key and raw.get("file") is not None and task.raw_config.get(source_key) is not None:
+        return [((source_key,), f"'{source_key}' is there instead of 'file'; leave one of them out")]
     return _findings_of_many(task, raw)
 
 

@@ -19,6 +19,9 @@ ABOVE = f"above: {{kind: load_file, table: a.b, {FILE}}}"
 
 #: Each kind without each detail that it cannot do without, and the name of what is missing.
 INCOMPLETE = [
+    ("validate_file", FILE, "columns"),
+    ("validate_file", "columns: [{name: id}]", "file"),
+    ("convert_file", FILE, "columns"),
     ("load_file", FILE, "table"),
     ("load_file", "table: a.b", "file"),
     ("bigquery_query", "needs: [above]", "sql"),
@@ -38,6 +41,8 @@ INCOMPLETE = [
     ("power_bi_refresh", re.sub(", client_secret.*", "", POWER_BI), "client_secret"),
 ]
 COMPLETE = {
+    "validate_file": f"columns: [{{name: id, type: INT64}}], {FILE}",
+    "convert_file": "columns: [{name: id}], needs: [above], from: above",
     "load_file": f"table: a.c, {FILE}",
     "bigquery_query": "sql: SELECT 1",
     "dataform_run": "location: europe-west1, repository: r, commit: main, targets: [daily_sales_summary]",

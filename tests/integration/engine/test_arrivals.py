@@ -230,7 +230,7 @@ def test_folder_placeholders_other_events_and_our_own_archive_are_ignored_with_a
     assert decisions(room) == [
         ("sales/", 1, "IGNORED", "it is the placeholder of a folder"),
         ("sales/2024-03.csv", 1, "IGNORED", "its event is OBJECT_DELETE; only OBJECT_FINALIZE brings a file"),
-        ("sales/2024-03.csv", 2, "IGNORED", "one of our own tasks has archived it here"),
+        ("sales/2024-03.csv", 2, "IGNORED", "one of our own tasks has put it here"),
     ]
     assert room.publisher.messages == []
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from run.clients import storage
 from run.clients.storage import Changed, Storage
-from run.errors import PassingFailure
+from run.errors import PassingFailure, PermanentFailure
 from tests.integration.kinds.room import Room
 
 
@@ -81,3 +84,47 @@ def test_a_server_that_does_not_answer_is_a_passing_failure_soon() -> None:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(PassingFailure, match="no answer"):
             Storage("p", nobody, call_seconds=0.2, retry_seconds=0.5).find("landing", "a")
+
+
+def test_an_object_is_read_in_pieces_and_only_of_its_generation(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PIECE", 1000)
+    content = bytes(range(256)) * 20
+    place = room.put("landing", f"{room.name}/a", content)
+    found = room.clients.storage.find(place.bucket, place.name)
+    assert found is not None
+    pieces = list(room.clients.storage.read(found))
+    assert b"".join(pieces) == content
+    assert len(pieces) == 6
+    room.put("landing", place.name, b"newer")
+    with pytest.raises(Changed):
+        list(room.clients.storage.read(found))
+
+
+def test_an_empty_object_is_read_as_nothing(room: Room) -> None:
+    place = room.put("landing", f"{room.name}/a", b"")
+    found = room.clients.storage.find(place.bucket, place.name)
+    assert found is not None
+    assert list(room.clients.storage.read(found)) == []
+
+
+def test_what_is_read_is_what_is_stored(room: Room) -> None:
+    place = room.put("landing", f"{room.name}/a", b"content")
+    found = room.clients.storage.find(place.bucket, place.name)
+    assert found is not None
+    assert found.crc32c is not None
+    with pytest.raises(PassingFailure, match="crc32c"):
+        list(room.clients.storage.read(replace(found, crc32c="AAAAAA==")))
+
+
+def test_a_file_is_written_only_onto_what_was_there(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"ours")
+    name = f"{room.name}/a"
+    write = room.clients.storage.write
+    first = write(tmp_path / "file", "landing", name, "text/csv", {"by": "us"}, 0)
+    assert room.clients.storage.find("landing", name) == first
+    assert (first.size, first.metadata) == (4, {"by": "us"})
+    with pytest.raises(Changed):
+        write(tmp_path / "file", "landing", name, "text/csv", {}, 0)
+    assert write(tmp_path / "file", "landing", name, "text/csv", {}, first.generation).generation != first.generation
+    with pytest.raises(PermanentFailure, match="there is no bucket gs://nowhere"):
+        write(tmp_path / "file", "nowhere", name, "text/csv", {}, 0)

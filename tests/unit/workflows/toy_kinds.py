@@ -35,6 +35,8 @@ class Load:
     config = LoadConfig
     takes_file = True
     takes_many_files = True
+    source_key = None
+    makes_file = False
     timeout_seconds = None
 
     def problems(self, config: LoadConfig, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -66,6 +68,8 @@ class Query:
     config = QueryConfig
     takes_file = False
     takes_many_files = False
+    source_key = None
+    makes_file = False
     timeout_seconds = None
 
     def problems(self, config: QueryConfig, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -88,6 +92,8 @@ class Call:
     config = CallConfig
     takes_file = False
     takes_many_files = False
+    source_key = None
+    makes_file = False
     timeout_seconds = 3600
 
     def problems(self, config: CallConfig, scope: Scope) -> Iterator[tuple[str, str]]:
