@@ -28,6 +28,8 @@ class OpenTask:
     changed_at: datetime
     open_parents: tuple[str, ...]
     awaits_file: bool
+    #: Whether the newest version of its workflow, whose patterns are what files are compared with, has it take a file.
+    is_looked_for: bool
     pattern: str | None
     #: When the files of a task that takes many are all there, as its version says; None of other tasks.
     until: Mapping[str, Any] | None
@@ -51,6 +53,14 @@ class OpenTask:
     started_at: datetime | None
 
 
+_IS_LOOKED_FOR = """
+    EXISTS (
+        SELECT FROM workflow_version nv
+          JOIN task_version nt ON nt.version_id = nv.version_id AND nt.task_id = bt.task_id AND nt.file IS NOT NULL
+         WHERE nv.workflow_id = bt.workflow_id AND nv.version = w.version
+    )
+"""
+
 _SELECT = f"""
     SELECT bt.workflow_id, w.name AS workflow, bt.batch_id, bt.task_id, t.name AS task, COALESCE(tv.kind, '') AS kind,
            bt.status, bt.attempt, bt.changed_at,
@@ -63,7 +73,8 @@ _SELECT = f"""
                   AND p.status IN {any_of(OPEN)}
                 ORDER BY p.position LIMIT 100
            ) AS open_parents,
-           bt.awaits_file, tv.file ->> 'pattern' AS pattern, tv.file -> 'until' AS until,
+           bt.awaits_file, {_IS_LOOKED_FOR} AS is_looked_for, tv.file ->> 'pattern' AS pattern,
+           tv.file -> 'until' AS until,
            COALESCE(has.files, 0) AS files, COALESCE(has.has_marker, false) AS has_marker, bt.quiet_at,
            bt.due_at, bt.publish_after, bt.publishes, bt.lease_until,
            COALESCE(bt.lease_until < clock_timestamp(), false) AS is_dead, bt.takeovers, bt.handle,
@@ -122,6 +133,7 @@ _STUCK = text(f"""
                 WHERE bt.ending
                   AND c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
            ))
+           OR (bt.status = 'WAITING' AND bt.awaits_file AND NOT {_IS_LOOKED_FOR})
            OR bt.quiet_at < {_LONG_AGO}
            OR (bt.status = 'WAITING' AND bt.awaits_file AND has.files > 0
                AND (has.has_marker OR has.files >= CAST(tv.file -> 'until' ->> 'count' AS bigint)))

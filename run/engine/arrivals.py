@@ -9,6 +9,7 @@ from typing import assert_never
 
 from database.dependencies import lock_tasks
 from database.files import (
+    BATCH_IS_CANCELLED,
     Arrival,
     LoggedFile,
     WantedBy,
@@ -102,7 +103,7 @@ def _fate(tx: Transaction, arrival: Arrival, wanted: Wanted, key: TaskKey) -> Fa
     batch = awaiting_batch(tx, key)
     where = _where(key, wanted)
     if batch.status is BatchStatus.CANCELLED:
-        return Fate(FileDecision.IGNORED, f"{where} is cancelled")
+        return Fate(FileDecision.IGNORED, f"{where} {BATCH_IS_CANCELLED}")
     task = wanted.file_task.task
     if batch.file is None:
         reason = f"{where} has version {batch.version}, in which no task {task} takes a file"

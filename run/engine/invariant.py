@@ -54,9 +54,11 @@ class Invariant:
 
 
 def _why_stuck(task: OpenTask) -> str | None:
-    reasons = reasons_of(task)
+    is_for_nothing = task.status is Status.WAITING and task.awaits_file and not task.is_looked_for
+    reasons = [] if is_for_nothing else reasons_of(task)
     if not reasons:
-        return f"it is {task.status} and waits for nothing"
+        no_file = "the newest version of its workflow looks for no file for it; batch rerun --latest moves it there"
+        return no_file if is_for_nothing else f"it is {task.status} and waits for nothing"
     match reasons[0].kind:
         case ReasonKind.MESSAGE:
             return f"its message was due at {task.publish_after} and has been sent {task.publishes} times"

@@ -21,7 +21,9 @@ REGION = re.compile(
 BUCKET = re.compile(r"gs://(?!bucket\b)[a-z0-9]")
 NAMED = re.compile(r"(^|_)(project|bucket|dataset|location|region)$", re.IGNORECASE)
 #: What tells people how a value looks, with the number of times that it does.
-EXPLANATIONS = {"run/settings.py:europe-west1": 2}
+EXPLANATIONS = {"run/settings.py:europe-west1": 2, "run/kinds/dataform_options.py:europe-west1": 1}
+#: A template says where the value comes from.
+TEMPLATE = re.compile(r"\{\w+\}")
 
 
 def sources() -> list[Path]:
@@ -65,7 +67,7 @@ def findings(path: str, source: str) -> list[str]:
     counts = Counter(found[0] for text in texts(tree) for found in REGION.finditer(text))
     regions = [name for name, times in counts.items() if times > EXPLANATIONS.get(f"{path}:{name}", 0)]
     buckets = [text for text in texts(tree) if BUCKET.search(text) and "such as" not in text]
-    values = [f"{name}={value}" for name, value in given(tree) if NAMED.search(name)]
+    values = [f"{name}={value}" for name, value in given(tree) if NAMED.search(name) and not TEMPLATE.fullmatch(value)]
     return [f"{path}: {one}" for one in (*regions, *buckets, *values)]
 
 
@@ -98,6 +100,7 @@ def test_each_of_them_would_be_found(source: str) -> None:
         "'''Reads gs://acme/file in europe-west1.'''",
         "raise Failure('write gs://bucket/name')",
         "bucket = ''",
+        "project: str = '{project}'",
     ],
 )
 def test_what_is_no_value_is_not_found(source: str) -> None:

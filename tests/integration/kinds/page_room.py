@@ -46,6 +46,8 @@ class PageRoom:
     folder: Path
     #: What is applied instead of a part of the example, such as the address of a small server.
     instead: dict[str, str] = field(default_factory=dict)
+    #: Which of the page's examples is applied.
+    number: int = 0
     _delivered: int = 0
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
@@ -60,10 +62,10 @@ class PageRoom:
         return EngineRoom(self.database)
 
     def example(self, language: str = "yaml") -> str:
-        """The one example of the page in this language."""
+        """The page's example in this language."""
         text = (PAGES / f"{self.kind}.md").read_text()
-        [found] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        return str(found)
+        found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        return str(found[self.number])
 
     @cached_property
     def workflow(self) -> str:

@@ -11,7 +11,7 @@ from database.sessions import Database
 from run.kinds import KINDS
 from tests.acceptance.service_room import Topic
 from tests.integration.kinds.page_room import PageRoom
-from tests.integration.kinds.pages import PAGES
+from tests.integration.kinds.pages import PAGES, load_file_of_many
 from tests.integration.kinds.room import Room
 
 
@@ -53,6 +53,11 @@ def test_the_example_of_every_page_runs(page: PageRoom) -> None:
         "SELECT l.status FROM task_log l JOIN task_version v USING (task_id) WHERE v.kind = :k", k=page.kind
     )
     assert attempts == [("SUCCESS",)] * len(attempts) != [], "its tasks ran, each in one attempt"
+
+
+@pytest.mark.parametrize("page", ["load_file"], indirect=True)
+def test_the_example_of_many_files_runs(page: PageRoom) -> None:
+    load_file_of_many(page)
 
 
 def test_every_function_is_for_a_kind() -> None:
