@@ -70,11 +70,13 @@ def _why_not(
         unwanted = f"{where} has a version in which no marker is waited for"
         return Fate(FileDecision.IGNORED, unwanted) if until.marker is None else None
     if not own.awaits_file and trigger.on_new_generation == "ignore":
-        return Fate(FileDecision.IGNORED, f"it came too late: {closed_with(where, found)}: on_new_generation is ignore")
+        return Fate(
+            FileDecision.IGNORED, f"it came too late: {_closed_with(where, found)}: on_new_generation is ignore"
+        )
     return None
 
 
-def closed_with(where: str, found: Collection) -> str:
+def _closed_with(where: str, found: Collection) -> str:
     """That a collection is closed, and what is in it."""
     files = found.files + (found.file_log_id is not None)
     return f"{where} had all of its files ({files:,})"

@@ -126,6 +126,17 @@ def clients_of(storage_url: str) -> Clients:
     )
 
 
+def test_the_marker_of_many_files_is_found_where_it_lies(room: ScanRoom) -> None:
+    room.want(r"parts/(?P<day>\d+)/.*", until={"marker": f"gs://{{landing_bucket}}/{room.folder}/done/(?P<day>\\d+)"})
+    for name in ("parts/1/a", "parts/1/b", "done/1"):
+        room.put(name)
+    assert room.scan("parts/") == ["parts/1/a", "parts/1/b"]
+    assert room.engine.published() == []
+    assert room.scan() == ["done/1"]
+    assert [decision for _, decision in room.decisions()] == ["COLLECTED", "COLLECTED", "MARKER"]
+    assert room.engine.published() == ["load"]
+
+
 def test_what_was_never_announced_opens_its_batch_as_if_it_had_been(room: ScanRoom) -> None:
     room.want()
     for name in ("days/1.csv", "days/2.csv", "days/readme.txt", "else/3.csv"):
