@@ -51,7 +51,26 @@ class LoggedFile:
         return f"gs://{self.bucket}/{self.object}"
 
 
-_RECORD = text("""
+#: How the reason ends of a file that was ignored because its batch was cancelled when it came.
+BATCH_IS_CANCELLED = "is cancelled"
+
+
+def is_open_again(row: str) -> str:
+    """The SQL condition under which a `row` of the file log is decided anew: it says no more how its batch stands.
+
+    A rejection can be mended; and a batch that was cancelled when its file came may have been run again.
+    """
+    return f"""(
+        {row}.decision = 'REJECTED'
+        OR ({row}.decision = 'IGNORED' AND {row}.reason LIKE '%{BATCH_IS_CANCELLED}' AND EXISTS (
+               SELECT FROM task_batch again
+                WHERE again.workflow_id = {row}.workflow_id AND again.batch_id = {row}.batch_id
+                  AND again.status <> 'CANCELLED'
+           ))
+    )"""
+
+
+_RECORD = text(f"""
     INSERT INTO file_log (bucket, object, generation, event_type, size, message_id, decision, reason,
                           workflow_id, batch_id, task_id, groups)
     VALUES (:bucket, :object, :generation, :event_type, :size, :message_id, :decision, :reason,
@@ -59,7 +78,7 @@ _RECORD = text("""
     ON CONFLICT (bucket, object, generation, task_id, event_type) DO UPDATE
        SET decision = excluded.decision, reason = excluded.reason, workflow_id = excluded.workflow_id,
            batch_id = excluded.batch_id, groups = excluded.groups
-     WHERE file_log.decision = 'REJECTED'
+     WHERE {is_open_again("file_log")}
 """).bindparams(bindparam("groups", type_=JSONB))
 
 
@@ -79,7 +98,7 @@ NOBODY = WantedBy()
 def record_file(
     tx: Connection, arrival: Arrival, decision: FileDecision, reason: str | None, wanted: WantedBy = NOBODY
 ) -> None:
-    """Write what became of a file for one task, or for nobody; only a rejection is ever decided anew."""
+    """Write what became of a file for one task, or for nobody; only what `is_open_again` is decided anew."""
     given = {
         **vars(arrival),
         **vars(wanted),
@@ -90,17 +109,17 @@ def record_file(
     tx.execute(_RECORD, given)
 
 
-_IS_DECIDED = text("""
+_IS_DECIDED = text(f"""
     SELECT EXISTS (
-        SELECT FROM file_log
-         WHERE bucket = :bucket AND object = :object AND generation = :generation AND task_id = :task_id
-           AND event_type = :event_type AND decision <> 'REJECTED'
+        SELECT FROM file_log f
+         WHERE f.bucket = :bucket AND f.object = :object AND f.generation = :generation AND f.task_id = :task_id
+           AND f.event_type = :event_type AND NOT {is_open_again("f")}
     )
 """)
 
 
 def is_decided(tx: Connection, arrival: Arrival, task_id: int) -> bool:
-    """Whether this generation has been taken, ignored or superseded for this task before."""
+    """Whether this generation has been taken, ignored or superseded for this task before, and that still counts."""
     decided: bool = tx.execute(_IS_DECIDED, {**vars(arrival), "task_id": task_id}).scalar_one()
     return decided
 

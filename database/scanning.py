@@ -9,6 +9,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
+from database.files import is_open_again
+
 
 @dataclass(frozen=True)
 class WantedObject:
@@ -19,8 +21,9 @@ class WantedObject:
     task_id: int
 
 
-# A rejection is an answer too: it waits in the inbox. What one of our own tasks has put there is no file.
-_NEVER_ANNOUNCED = text("""
+# A rejection is an answer too: it waits in the inbox. What was ignored because of a batch that runs again is not.
+# What one of our own tasks has put there is no file.
+_NEVER_ANNOUNCED = text(f"""
     SELECT v.object, v.generation, v.task_id
       FROM unnest(CAST(:objects AS text[]), CAST(:generations AS bigint[]), CAST(:task_ids AS bigint[]))
            AS v (object, generation, task_id)
@@ -28,6 +31,7 @@ _NEVER_ANNOUNCED = text("""
                SELECT FROM file_log f
                 WHERE f.bucket = :bucket AND f.object = v.object AND f.generation = v.generation
                   AND f.task_id = v.task_id AND f.event_type = 'OBJECT_FINALIZE'
+                  AND (f.decision = 'REJECTED' OR NOT {is_open_again("f")})
            )
        AND NOT EXISTS (
                SELECT FROM file_log p
@@ -37,7 +41,7 @@ _NEVER_ANNOUNCED = text("""
 
 
 def never_announced(tx: Connection, bucket: str, wanted: Sequence[WantedObject]) -> set[WantedObject]:
-    """Those of a bucket's objects about which nothing was ever decided for the task that wants them."""
+    """Those of a bucket's objects about which nothing is decided for the task that wants them."""
     given = {
         "bucket": bucket,
         "objects": [one.object for one in wanted],

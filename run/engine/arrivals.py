@@ -9,6 +9,7 @@ from typing import assert_never
 
 from database.dependencies import lock_tasks
 from database.files import (
+    BATCH_IS_CANCELLED,
     Arrival,
     AwaitingBatch,
     LoggedFile,
@@ -126,7 +127,7 @@ def _judge(
 ) -> tuple[FileDecision, str | None]:
     where = f"batch {key.batch_id} of workflow {wanted.file_task.current.workflow}"
     if batch.status is BatchStatus.CANCELLED:
-        return FileDecision.IGNORED, f"{where} is cancelled"
+        return FileDecision.IGNORED, f"{where} {BATCH_IS_CANCELLED}"
     if batch.file is None:
         task = wanted.file_task.task
         return FileDecision.REJECTED, f"{where} has version {batch.version}, in which no task {task} takes a file"

@@ -32,7 +32,7 @@ from run.pubsub.envelope import read_delivery
 from run.pubsub.messages import FileMessage, parse_message
 from run.settings import Settings
 from run.workflows.prefixes import Prefix
-from tests.engine_room import EngineRoom
+from tests.engine_room import ME, EngineRoom
 
 _numbers = count(1)
 
@@ -218,6 +218,19 @@ def test_what_is_rejected_is_rejected_once_and_not_with_every_scan(room: ScanRoo
     assert "is no date of the format" in reason
     assert deliveries == 1
     assert isinstance(parse_message(read_delivery(headers, bytes(body))), FileMessage), "it can be replayed"
+
+
+def test_what_came_while_its_batch_was_cancelled_is_handed_over_once_the_batch_runs_again(room: ScanRoom) -> None:
+    room.want()
+    room.engine.start("1", "daily")
+    room.engine.moves.cancel_batch("daily", "1", ME)
+    room.put("days/1.csv")
+    room.announce("days/1.csv")
+    assert room.scan() == [], "the batch is cancelled"
+    room.engine.moves.rerun_batch("daily", "1", ME, failed=True)
+    assert room.scan() == ["days/1.csv"]
+    assert room.decisions() == [("days/1.csv", "TAKEN")]
+    assert room.scan() == []
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(room: ScanRoom) -> None:

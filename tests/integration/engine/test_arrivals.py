@@ -440,6 +440,25 @@ def test_a_file_for_a_cancelled_batch_is_recorded_and_opens_nothing(room: Engine
     assert decisions(room)[1][2:] == ("IGNORED", "batch 2024-03 of workflow profit is cancelled")
 
 
+def test_a_file_that_came_while_its_batch_was_cancelled_is_taken_once_the_batch_runs_again(
+    room: EngineRoom, files: FileHandler
+) -> None:
+    apply_profit(room)
+    land(files, "sales/2024-03.csv")
+    room.moves.cancel_batch("profit", "2024-03", ME)
+    land(files, "expenses/2024-03.parquet")
+    land(files, "expenses/2024-03.parquet")
+    room.moves.rerun_batch("profit", "2024-03", ME, failed=True)
+    room.deliver_all()
+    assert room.statuses("2024-03", "profit")["load_expenses"] == "WAITING"
+    for _ in range(2):
+        land(files, "expenses/2024-03.parquet")
+        room.deliver_all()
+    assert room.batch_status() == "SUCCESS"
+    assert room.told_file.starts("load_expenses") == 1
+    assert [row[2:] for row in decisions(room)] == [("TAKEN", None), ("TAKEN", None)]
+
+
 def test_every_trigger_opens_its_own_batch_where_the_workflow_says_so(room: EngineRoom, files: FileHandler) -> None:
     details = {"load": wants(r"gs://landing/daily/.*\.csv")}
     room.apply({"load": []}, workflow="daily", batch="Batch_{today:%Y%m%d}_{number}", details=details)
