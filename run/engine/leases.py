@@ -26,6 +26,8 @@ class _Held:
     claimed: Claimed
     #: On this process's monotonic clock, which only decides when to ask; the database's decides who owns the attempt.
     renew_at: float
+    #: Whether somebody else is to go on with it when this process ends; not when only its outcome is to be written.
+    to_be_given_back: bool
 
 
 class LeaseKeeper:
@@ -40,10 +42,10 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def held(self, claimed: Claimed) -> Iterator[None]:
+    def held(self, claimed: Claimed, *, to_be_given_back: bool = True) -> Iterator[None]:
         """Keep the lease of this attempt alive inside the block."""
         with self._changed:
-            held = self._held[claimed.token] = _Held(claimed, _next_renewal(claimed))
+            held = self._held[claimed.token] = _Held(claimed, _next_renewal(claimed), to_be_given_back)
             self._start_thread()
             if held.renew_at < self._wakes_at:
                 self._changed.notify()
@@ -53,10 +55,10 @@ class LeaseKeeper:
             with self._changed:
                 self._held.pop(claimed.token, None)
 
-    def all_held(self) -> list[Claimed]:
-        """The attempts that this process works on now."""
+    def all_to_be_given_back(self) -> list[Claimed]:
+        """The attempts whose work this process is doing now."""
         with self._changed:
-            return [held.claimed for held in self._held.values()]
+            return [held.claimed for held in self._held.values() if held.to_be_given_back]
 
     def _start_thread(self) -> None:
         # Started with the first lease and not with the service, because gunicorn forks in between.

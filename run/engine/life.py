@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from database.attempts import Claimed, await_completion, claim, finish, let_go, pick_up, take_over
 from database.batches import overdue_children, task_state
@@ -33,6 +33,7 @@ from run.engine.outcomes import (
     success,
     timed_out,
 )
+from run.engine.patient_writing import write_patiently
 from run.engine.work import make_work
 from run.errors import Rejected, Unavailable
 from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress
@@ -52,6 +53,10 @@ class LaterAgain:
     """The other side does not answer; the attempt goes on after a pause."""
 
     seconds: float
+
+
+#: What came of working on an attempt for a while.
+CameOfIt: TypeAlias = Outcome | GoesOn | AwaitsCompletion | LaterAgain
 
 
 class TaskLife:
@@ -87,16 +92,14 @@ class TaskLife:
 
     def _live(self, claimed: Claimed, patience: float) -> None:
         came_of_it = self._do_the_work(claimed, patience)
-        match came_of_it:
-            case Outcome():
-                checked = self._complete(claimed, came_of_it)
-            case AwaitsCompletion():
-                checked = self._await_completion(claimed)
-            case GoesOn(handle, seconds):
-                checked = self._let_go(claimed, seconds, handle)
-            case LaterAgain(seconds):
-                checked = self._let_go(claimed, seconds, None)
-        self.publish(claimed.key.batch_id, checked.released)
+        with self._leases.held(claimed, to_be_given_back=False):
+            checked = write_patiently(self._database, lambda tx: _write(tx, claimed, came_of_it))
+        if isinstance(came_of_it, Outcome):
+            log_outcome(claimed.attempt, came_of_it, checked, names_for_logs(claimed))
+        elif checked is None:
+            logger.warning("attempt %s is in other hands", claimed.attempt, extra=names_for_logs(claimed))
+        if checked is not None:
+            self.publish(claimed.key.batch_id, checked.released)
 
     def publish(self, batch_id: str, task_ids: Sequence[int]) -> bool:
         """Send the messages of tasks that are NEW; when it returns False, they are the sweep's to send."""
@@ -111,8 +114,7 @@ class TaskLife:
 
     def give_back_all(self) -> int:
         """Let somebody else go on with every attempt that this process works on; how many those were."""
-        held = self._leases.all_held()
-        return sum(map(self._give_back, held))
+        return sum(map(self._give_back, self._leases.all_to_be_given_back()))
 
     def _give_back(self, claimed: Claimed) -> bool:
         try:
@@ -161,7 +163,7 @@ class TaskLife:
         logger.info("%s is not to be started: %s", state.task, why, extra=names)
         return state.status
 
-    def _do_the_work(self, claimed: Claimed, patience: float) -> Outcome | GoesOn | AwaitsCompletion | LaterAgain:
+    def _do_the_work(self, claimed: Claimed, patience: float) -> CameOfIt:
         known = self._known_outcome(claimed)
         if known is not None:
             return known
@@ -220,46 +222,48 @@ class TaskLife:
         _refuse_what_is_no_progress(progress, claimed)
         return progress
 
-    def _let_go(self, claimed: Claimed, seconds: float, handle: Mapping[str, Any] | None) -> Checked:
-        def write(tx: Transaction) -> bool:
-            if let_go(tx, claimed.key, claimed.token, seconds, handle):
-                return True
-            return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, handle)
-            return False
 
-        if not self._database.transact(write):
-            logger.warning("attempt %s is in other hands", claimed.attempt, extra=names_for_logs(claimed))
+def _write(tx: Transaction, claimed: Claimed, came_of_it: CameOfIt) -> Checked | None:
+    """Write what came of the work, and what follows from it; None when the attempt is in other hands."""
+    match came_of_it:
+        case Outcome():
+            return _complete(tx, claimed, came_of_it)
+        case AwaitsCompletion():
+            return _await_completion(tx, claimed)
+        case GoesOn(handle, seconds):
+            return _let_go(tx, claimed, seconds, handle)
+        case LaterAgain(seconds):
+            return _let_go(tx, claimed, seconds, None)
+
+
+def _let_go(tx: Transaction, claimed: Claimed, seconds: float, handle: Mapping[str, Any] | None) -> Checked | None:
+    if let_go(tx, claimed.key, claimed.token, seconds, handle):
         return Checked()
+    return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, handle)
+    return None
 
-    def _await_completion(self, claimed: Claimed) -> Checked:
-        def wait_or_apply(tx: Transaction) -> Checked:
-            if await_completion(tx, claimed.key, claimed.token):
-                return apply_kept(tx, claimed.key, claimed.attempt)
-            return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, None)
-            return Checked()
 
-        return self._database.transact(wait_or_apply)
+def _await_completion(tx: Transaction, claimed: Claimed) -> Checked | None:
+    if await_completion(tx, claimed.key, claimed.token):
+        return apply_kept(tx, claimed.key, claimed.attempt)
+    return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, None)
+    return None
 
-    def _complete(self, claimed: Claimed, outcome: Outcome) -> Checked:
-        key = claimed.key
-        if outcome.status is Status.ERROR and claimed.takeovers:
-            # A worker of this attempt that is only frozen may yet begin something outside.
-            outcome = replace(outcome, ending=True)
 
-        def write_and_check(tx: Transaction) -> Checked | None:
-            status = finish(tx, key, claimed.token, outcome.ended(claimed))
-            if status is None:
-                return_lost(tx, key, claimed.attempt, claimed.version_id, None)
-                return None
-            if outcome.ending:
-                request_cancellation(tx, key, claimed.attempt, claimed.version_id, outcome.handle)
-            checked = check_what_follows(tx, key, status, success_may_skip=claimed.success_may_skip)
-            store_places(tx, new_places(outcome))
-            return checked
-
-        checked = self._database.transact(write_and_check)
-        log_outcome(claimed.attempt, outcome, checked, names_for_logs(claimed))
-        return checked or Checked()
+def _complete(tx: Transaction, claimed: Claimed, outcome: Outcome) -> Checked | None:
+    key = claimed.key
+    if outcome.status is Status.ERROR and claimed.takeovers:
+        # A worker of this attempt that is only frozen may yet begin something outside.
+        outcome = replace(outcome, ending=True)
+    status = finish(tx, key, claimed.token, outcome.ended(claimed))
+    if status is None:
+        return_lost(tx, key, claimed.attempt, claimed.version_id, None)
+        return None
+    if outcome.ending:
+        request_cancellation(tx, key, claimed.attempt, claimed.version_id, outcome.handle)
+    checked = check_what_follows(tx, key, status, success_may_skip=claimed.success_may_skip)
+    store_places(tx, new_places(outcome))
+    return checked
 
 
 def _refuse_what_is_no_progress(progress: object, claimed: Claimed) -> None:

@@ -178,6 +178,54 @@ def test_a_database_that_is_down_is_said_to_be_so(room: EngineRoom) -> None:
         nowhere.transact(lambda tx: None)
 
 
+def no_answers_to_outcomes(room: EngineRoom, tries: int) -> None:
+    """Have so many of the transactions that let go of an attempt fail, as if the server were shutting down."""
+    room.change("CREATE SEQUENCE tries")
+    room.change(
+        "CREATE FUNCTION go_down() RETURNS trigger LANGUAGE plpgsql AS "
+        f"'BEGIN IF nextval($$tries$$) > {tries} THEN RETURN NEW; END IF; "
+        "RAISE EXCEPTION USING ERRCODE = $$57P03$$; END'"
+    )
+    room.change(
+        "CREATE TRIGGER go_down BEFORE UPDATE ON batch_task FOR EACH ROW "
+        "WHEN (OLD.token IS NOT NULL AND NEW.token IS NULL) EXECUTE FUNCTION go_down()"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("told", "SUCCESS"), ("told_outside", "PROCESSING"), ("told_external", "PROCESSING")]
+)
+def test_what_came_of_an_attempt_is_written_when_the_database_answers_again(
+    room: EngineRoom, kind: str, status: str
+) -> None:
+    room.apply({"a": [], "b": ["a"]}, details={"a": {"kind": kind}})
+    room.start()
+    room.publisher.messages.clear()
+    no_answers_to_outcomes(room, 3)
+    room.execute("a")
+    assert room.log("a") == [(1, status, None)]
+    assert room.published() == (["b"] if status == "SUCCESS" else [])
+    assert room.rows("SELECT token, lease_until FROM batch_task WHERE task_id = :t", t=room.key("a").task_id) == [
+        (None, None)
+    ]
+
+
+def test_a_worker_that_cannot_write_what_it_has_done_keeps_its_lease(room: EngineRoom) -> None:
+    room.apply({"a": []}, details={"a": {"lease_seconds": 1}})
+    second = EngineRoom(room.database)
+    room.start()
+    no_answers_to_outcomes(room, 4)
+    worker = threading.Thread(target=room.execute, args=("a",))
+    worker.start()
+    while worker.is_alive():
+        second.sweep()
+        second.deliver_all()
+        time.sleep(0.05)
+    assert second.told.works == []
+    assert room.log("a") == [(1, "SUCCESS", None)]
+    assert room.rows("SELECT takeovers FROM batch_task") == [(0,)]
+
+
 def test_a_transaction_that_loses_a_deadlock_is_run_again(room: EngineRoom) -> None:
     room.apply({"a": [], "b": []})
     room.start()
