@@ -28,6 +28,8 @@ class OpenTask:
     changed_at: datetime
     open_parents: tuple[str, ...]
     awaits_file: bool
+    #: Whether the newest version of its workflow, whose patterns are what files are compared with, has it take a file.
+    is_looked_for: bool
     pattern: str | None
     due_at: datetime | None
     publish_after: datetime | None
@@ -45,6 +47,14 @@ class OpenTask:
     started_at: datetime | None
 
 
+_IS_LOOKED_FOR = """
+    EXISTS (
+        SELECT FROM workflow_version nv
+          JOIN task_version nt ON nt.version_id = nv.version_id AND nt.task_id = bt.task_id AND nt.file IS NOT NULL
+         WHERE nv.workflow_id = bt.workflow_id AND nv.version = w.version
+    )
+"""
+
 _SELECT = f"""
     SELECT bt.workflow_id, w.name AS workflow, bt.batch_id, bt.task_id, t.name AS task, COALESCE(tv.kind, '') AS kind,
            bt.status, bt.attempt, bt.changed_at,
@@ -57,7 +67,8 @@ _SELECT = f"""
                   AND p.status IN {any_of(OPEN)}
                 ORDER BY p.position LIMIT 100
            ) AS open_parents,
-           bt.awaits_file, tv.file ->> 'pattern' AS pattern, bt.due_at, bt.publish_after, bt.publishes, bt.lease_until,
+           bt.awaits_file, {_IS_LOOKED_FOR} AS is_looked_for, tv.file ->> 'pattern' AS pattern, bt.due_at,
+           bt.publish_after, bt.publishes, bt.lease_until,
            COALESCE(bt.lease_until < clock_timestamp(), false) AS is_dead, bt.takeovers, bt.handle,
            bt.awaits_completion, bt.ending,
            ARRAY(
@@ -106,6 +117,7 @@ _STUCK = text(f"""
                 WHERE bt.ending
                   AND c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
            ))
+           OR (bt.status = 'WAITING' AND bt.awaits_file AND NOT {_IS_LOOKED_FOR})
            OR (bt.status = 'NEW' AND bt.publish_after < {_LONG_AGO})
            OR (bt.status = 'PROCESSING'
                AND COALESCE(bt.lease_until, bt.due_at)

@@ -50,6 +50,8 @@ class Invariant:
 
 
 def _why_stuck(task: OpenTask) -> str | None:
+    if task.status is Status.WAITING and task.awaits_file and not task.is_looked_for:
+        return "the newest version of its workflow looks for no file for it; batch rerun --latest moves it there"
     reasons = reasons_of(task)
     if not reasons:
         return f"it is {task.status} and waits for nothing"

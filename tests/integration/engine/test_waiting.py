@@ -112,6 +112,26 @@ def test_what_should_have_been_moved_long_ago_is_an_error_in_the_log(room: Engin
     }
 
 
+@pytest.mark.parametrize("newest", [{"first": [], "load": ["first"]}, {"first": []}])
+def test_a_file_that_the_newest_version_looks_for_no_more_is_an_error_in_the_log(
+    room: EngineRoom, newest: dict[str, list[str]]
+) -> None:
+    first: dict[str, dict[str, Any]] = {"first": {"kind": "told_outside"}}
+    load = {"load": {"kind": "told_file", "file": {"pattern": "gs://landing/a"}}}
+    room.apply({"first": [], "load": ["first"]}, details={**first, **load})
+    room.start()
+    room.deliver_all()
+    room.change("UPDATE batch_task SET changed_at = changed_at - interval '2 hours' WHERE status = 'WAITING'")
+    invariant = Invariant(room.database, room.life)
+    assert invariant.check() == [], "its file may come"
+    room.apply(newest, details=first)
+    why = "the newest version of its workflow looks for no file for it; batch rerun --latest moves it there"
+    assert invariant.check() == [f"cake 2024-03 load: {why}"]
+    room.moves.rerun_batch("cake", "2024-03", ME, latest=True)
+    room.change("UPDATE batch_task SET changed_at = changed_at - interval '2 hours' WHERE status = 'WAITING'")
+    assert invariant.check() == []
+
+
 def test_a_batch_that_is_late_is_spoken_of_once_and_goes_on(room: EngineRoom, caplog: pytest.LogCaptureFixture) -> None:
     room.apply({"a": []}, deadline_seconds=600)
     room.start()
