@@ -37,7 +37,6 @@ class Locked:
     ending: bool
     #: Whether no retry keeps it waiting.
     is_due: bool
-    leased: bool
     awaits_completion: bool
     version_id: int
 
@@ -49,7 +48,7 @@ class Locked:
 
 _LOCKED_COLUMNS = """
     c.task_id, c.position, c.status, c.skip_cause, c.attempt, tv.rule, tv.disabled, tv.parents, c.waits_on,
-    c.awaits_file, c.ending, c.due_at IS NULL OR c.due_at <= clock_timestamp() AS is_due, c.token IS NOT NULL AS leased,
+    c.awaits_file, c.ending, c.due_at IS NULL OR c.due_at <= clock_timestamp() AS is_due,
     c.awaits_completion, b.version_id
 """
 

@@ -47,9 +47,8 @@ class OpenTask:
     handle: Mapping[str, Any] | None
     awaits_completion: bool
     ending: bool
-    #: The attempts whose outside work is not confirmed to have ended, and what was last said about it.
+    #: The attempts whose outside work is not confirmed to have ended.
     ending_attempts: tuple[int, ...]
-    ending_problem: str | None
     started_at: datetime | None
 
 
@@ -84,9 +83,6 @@ _SELECT = f"""
                 WHERE c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
                 ORDER BY c.attempt
            ) AS ending_attempts,
-           (SELECT max(c.problem) FROM cancellation c
-             WHERE c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
-           ) AS ending_problem,
            (SELECT l.started_at FROM task_log l
              WHERE l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id AND l.task_id = bt.task_id
                AND l.attempt = bt.attempt AND l.status = 'PROCESSING') AS started_at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 from flask import Flask, Response
@@ -54,6 +55,8 @@ class Service:
     moves: Moves
     sweeps: SweepHandler
     router: Router
+    #: Set when the process is asked to end: what goes on by itself then begins nothing more.
+    ending: Event
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Keep a message that can never succeed."""
@@ -79,7 +82,8 @@ def build_service(settings: Settings) -> Service:
     names = template_names(settings)
     life = TaskLife(database, kinds, publisher, names)
     files = FileHandler(database, life, names, _metadata_finder(clients), is_ours)
-    scanner = Scanner(database, files, clients, is_ours)
+    ending = Event()
+    scanner = Scanner(database, files, clients, is_ours, ending=ending)
     tasks = TaskHandler(database, life)
     workflows = WorkflowHandler(database, life)
     invariant = Invariant(database, life)
@@ -88,6 +92,7 @@ def build_service(settings: Settings) -> Service:
         life,
         DueTasks(database, life, names),
         {"invariant": (600, invariant.do_chore), "scan": (86_400, scanner.scan_daily)},
+        ending,
     )
     router = Router(
         on_file=files.handle,
@@ -97,7 +102,7 @@ def build_service(settings: Settings) -> Service:
         on_sweep=sweeps.handle,
     )
     moves = Moves(database, life)
-    return Service(settings, database, publisher, kinds, life, files, scanner, workflows, moves, sweeps, router)
+    return Service(settings, database, publisher, kinds, life, files, scanner, workflows, moves, sweeps, router, ending)
 
 
 def template_names(settings: Settings) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """How gunicorn serves, wherever it does: `gunicorn --config python:run.serving`.
 
-Cloud Run ends an instance by SIGTERM, and by SIGKILL 10 s later. From SIGTERM on gunicorn takes no connections;
-requests that are under way get some seconds to end in, and what has not ended shortly before gunicorn gives up is
-handed back, so that another instance goes on with it at once instead of waiting for a lease to run out.
+Cloud Run ends an instance by SIGTERM, and by SIGKILL 10 s later. From SIGTERM on gunicorn takes no connections, and a
+sweep begins nothing more; requests that are under way get some seconds to end in, and what has not ended shortly before
+gunicorn gives up is handed back, so that another instance goes on with it at once instead of waiting for a lease to run
+out.
 """
 
 from __future__ import annotations
@@ -38,20 +39,21 @@ control_socket_disable = True
 
 
 def post_worker_init(worker: Any) -> None:
-    """Have the worker's service hand back, some seconds after SIGTERM, what it is still working on."""
+    """Have the worker's service begin nothing more after SIGTERM, and hand back in time what it still works on."""
     service = getattr(worker.wsgi, "extensions", {}).get("service")
     if service is not None:
-        _call_after_sigterm(service.shut_down, HAND_BACK_AFTER_SECONDS)
+        _call_after_sigterm(service.ending.set, service.shut_down, HAND_BACK_AFTER_SECONDS)
 
 
-def _call_after_sigterm(shut_down: Callable[[], None], seconds: float) -> None:
-    """On SIGTERM do what gunicorn does, and call `shut_down` so many seconds later, if the process still runs."""
+def _call_after_sigterm(begin_to_end: Callable[[], None], shut_down: Callable[[], None], seconds: float) -> None:
+    """On SIGTERM do what gunicorn does, and call the one at once, the other so many seconds later if it still runs."""
     # A signal may come between any two steps of the main thread: of all that wakes a thread, only this queue may be
     # used there whatever was interrupted.
     terminated: SimpleQueue[None] = SimpleQueue()
 
     def wait_and_call() -> None:
         terminated.get()
+        begin_to_end()
         time.sleep(seconds)
         try:
             shut_down()

@@ -275,6 +275,10 @@ class EngineRoom:
         """Whatever a test wants to see, by SQL."""
         return self.database.transact(lambda tx: [tuple(row) for row in tx.execute(text(statement), values)])
 
+    def somebody_waits_for_a_lock(self) -> bool:
+        """Whether a transaction waits for another one."""
+        return bool(self.rows("SELECT FROM pg_locks WHERE NOT granted"))
+
     def change(self, statement: str, **values: Any) -> int:
         """Whatever a test wants to be otherwise, by SQL; the number of rows that it changed."""
         return self.database.transact(lambda tx: tx.execute(text(statement), values).rowcount)

@@ -6,38 +6,33 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any
 
-from database.attempts import Claimed, await_completion, claim, finish, let_go, pick_up, take_over
+from database.attempts import Claimed, claim, let_go, pick_up, take_over
 from database.batches import overdue_children, task_state
-from database.cancellations import request_cancellation, return_lost
-from database.collecting import set_files_aside
 from database.completions import find_completion
 from database.errors import DatabaseError, DatabaseUnavailable
-from database.files import LoggedFile, file_made, files_of_attempt, store_places
+from database.files import LoggedFile, file_made, files_of_attempt
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import TERMINAL, Status
-from run.engine.completions import apply_kept, outcome_of
-from run.engine.dependency_checker import Checked
+from run.engine.completions import outcome_of
 from run.engine.handles import StoredHandle
 from run.engine.leases import LeaseKeeper
 from run.engine.outcomes import (
     Outcome,
-    check_what_follows,
     failed,
     failure,
     log_outcome,
     names_for_logs,
-    new_places,
     success,
     timed_out,
 )
-from run.engine.patient_writing import write_patiently
 from run.engine.work import make_work
+from run.engine.writing import CameOfIt, LaterAgain, write, write_patiently
 from run.errors import Rejected, Unavailable
-from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Moved, Progress, Work
+from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Work
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
 
@@ -47,17 +42,6 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 5.0
 #: The first and the longest pause of an attempt whose other side does not answer, in seconds.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 300.0
-
-
-@dataclass(frozen=True)
-class LaterAgain:
-    """The other side does not answer; the attempt goes on after a pause."""
-
-    seconds: float
-
-
-#: What came of working on an attempt for a while.
-CameOfIt: TypeAlias = Outcome | GoesOn | AwaitsCompletion | LaterAgain
 
 
 class TaskLife:
@@ -94,7 +78,7 @@ class TaskLife:
     def _live(self, claimed: Claimed, patience: float) -> None:
         came_of_it = self._do_the_work(claimed, patience)
         with self._leases.held(claimed, to_be_given_back=False):
-            checked = write_patiently(self._database, lambda tx: _write(tx, claimed, came_of_it))
+            checked = write_patiently(self._database, lambda tx: write(tx, claimed, came_of_it))
         if isinstance(came_of_it, Outcome):
             log_outcome(claimed.attempt, came_of_it, checked, names_for_logs(claimed))
         elif checked is None:
@@ -237,57 +221,6 @@ class TaskLife:
             progress = kind.poll(config, work, progress.handle)
         _refuse_what_is_no_progress(progress, claimed)
         return progress
-
-
-def _write(tx: Transaction, claimed: Claimed, came_of_it: CameOfIt) -> Checked | None:
-    """Write what came of the work, and what follows from it; None when the attempt is in other hands."""
-    match came_of_it:
-        case Outcome():
-            return _complete(tx, claimed, came_of_it)
-        case AwaitsCompletion():
-            return _await_completion(tx, claimed)
-        case GoesOn(handle, seconds, moved):
-            return _let_go(tx, claimed, seconds, handle, moved)
-        case LaterAgain(seconds):
-            return _let_go(tx, claimed, seconds, None)
-
-
-def _let_go(
-    tx: Transaction,
-    claimed: Claimed,
-    seconds: float,
-    handle: Mapping[str, Any] | None,
-    moved: Sequence[Moved] = (),
-) -> Checked | None:
-    if let_go(tx, claimed.key, claimed.token, seconds, handle):
-        store_places(tx, new_places(moved))
-        return Checked()
-    return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, handle)
-    return None
-
-
-def _await_completion(tx: Transaction, claimed: Claimed) -> Checked | None:
-    if await_completion(tx, claimed.key, claimed.token):
-        return apply_kept(tx, claimed.key, claimed.attempt)
-    return_lost(tx, claimed.key, claimed.attempt, claimed.version_id, None)
-    return None
-
-
-def _complete(tx: Transaction, claimed: Claimed, outcome: Outcome) -> Checked | None:
-    key = claimed.key
-    if outcome.status is Status.ERROR and claimed.takeovers:
-        # A worker of this attempt that is only frozen may yet begin something outside.
-        outcome = replace(outcome, ending=True)
-    status = finish(tx, key, claimed.token, outcome.ended(claimed))
-    if status is None:
-        return_lost(tx, key, claimed.attempt, claimed.version_id, None)
-        return None
-    if outcome.ending:
-        request_cancellation(tx, key, claimed.attempt, claimed.version_id, outcome.handle)
-    checked = check_what_follows(tx, key, status, success_may_skip=claimed.success_may_skip)
-    store_places(tx, new_places(outcome.moved))
-    set_files_aside(tx, outcome.set_aside)
-    return checked
 
 
 def _refuse_what_is_no_progress(progress: object, claimed: Claimed) -> None:

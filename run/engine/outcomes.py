@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from database.attempts import Claimed, Ended
-from database.files import MADE, NewPlace
+from database.files import MADE
 from database.keys import TaskKey
+from database.places import NewPlace
 from database.sessions import Transaction
 from database.statuses import Status
 from run.engine.dependency_checker import Checked, check_and_trigger_children, check_with_descendants

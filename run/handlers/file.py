@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 
-from database.files import Arrival, WantedBy, is_place_of_a_file, record_file
+from database.files import Arrival, WantedBy, record_file
+from database.places import is_place_of_a_file
 from database.sessions import Database, Transaction
 from database.statuses import FileDecision
 from database.workflows import FileTask, file_tasks

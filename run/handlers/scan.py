@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 
 from database.errors import DatabaseUnavailable
 from database.scanning import ScanCursor, WantedObject, never_announced, read_cursor, store_cursor
@@ -76,12 +77,14 @@ class Scanner:
         is_ours: Callable[[str, Mapping[str, str]], bool],
         *,
         page_size: int = LONGEST_PAGE,
+        ending: Event | None = None,
     ) -> None:
         self._database = database
         self._files = files
         self._clients = clients
         self._is_ours = is_ours
         self._page_size = page_size
+        self._ending = ending or Event()
 
     def scan(self, within: Prefix | None = None, *, dry_run: bool = False, on_page: OnPage | None = None) -> ScanReport:
         """Hand over what was never announced, of all places or of those `within`; `on_page` is told of each page.
@@ -108,7 +111,7 @@ class Scanner:
     def scan_daily(self, seconds: float) -> bool:
         """Go on with the look through all places for about so many seconds; whether it has come to its end.
 
-        A call does something in any case. It begins where the last one has stopped.
+        A call does something in any case, unless the process is ending. It begins where the last one has stopped.
         """
         until = time.monotonic() + seconds
         tasks = self._files.file_tasks()
@@ -117,7 +120,7 @@ class Scanner:
             logger.warning("the daily scan leaves something out: %s", problem)
         cursor = self._database.transact(read_cursor)
         for number, (bucket, objects) in enumerate(self._pages_after(cursor, places.listed)):
-            if number > 0 and time.monotonic() >= until:
+            if self._ending.is_set() or (number > 0 and time.monotonic() >= until):
                 return False
             last = self._hand_over_until(until, tasks, objects)
             self._remember(ScanCursor(bucket, last))
@@ -213,7 +216,7 @@ class Scanner:
         """Hand over what is new on a page; returns the name of its last object, or of the one where time was over."""
         for found in self._look(tasks, objects, ScanReport()):
             self._hand_over(found.stored)
-            if time.monotonic() >= until:
+            if self._ending.is_set() or time.monotonic() >= until:
                 return found.stored.name
         return objects[-1].name
 

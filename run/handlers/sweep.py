@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from threading import Event
 
 from database.errors import DatabaseUnavailable
 from database.keys import BatchKey
@@ -55,11 +56,15 @@ Chores = Mapping[str, tuple[float, Callable[[float], bool]]]
 class SweepHandler:
     """Mends what a crash, a lost message or a lost worker has left behind, and goes on with what waits for its time."""
 
-    def __init__(self, database: Database, life: TaskLife, due: DueTasks, chores: Chores) -> None:
+    def __init__(
+        self, database: Database, life: TaskLife, due: DueTasks, chores: Chores, ending: Event | None = None
+    ) -> None:
+        """A sweep comes to its end as soon as `ending` is set: what it would still begin, another instance does."""
         self._database = database
         self._life = life
         self._due = due
         self._chores = chores
+        self._ending = ending or Event()
 
     def handle(self, _message: SweepMessage, _delivery: Delivery) -> None:
         """Sweep until nothing is due, or the next kick will go on."""
@@ -76,6 +81,8 @@ class SweepHandler:
         seen: set[Due] = set()
         published: set[ToPublish] = set()
         for passes in count(1):
+            if self._ending.is_set():
+                break
             self._mend(done, published)
             left = max(0.0, until - time.monotonic())
             work = [due for due in self._database.transact(lambda tx: due_work(tx, left)) if _seen_as(due) not in seen]  # noqa: B023
@@ -85,7 +92,7 @@ class SweepHandler:
             if not work or is_late or time.monotonic() >= last_moment:
                 break
             if not now:
-                time.sleep(max(0.05, min(LONGEST_NAP_SECONDS, *(due.seconds for due in work))))
+                self._ending.wait(max(0.05, min(LONGEST_NAP_SECONDS, *(due.seconds for due in work))))
         self._do_chores(until)
         if any(done.values()):
             logger.info("swept: %s", ", ".join(f"{count} {what}" for what, count in done.items() if count))
@@ -125,7 +132,7 @@ class SweepHandler:
             (slow if due.what in _ASKS_OUTSIDE else quick).append(due)
 
         def do_in_time(due: Due) -> None:
-            if time.monotonic() < last_moment:
+            if not self._ending.is_set() and time.monotonic() < last_moment:
                 done[due.what.value if self._do_one(due) else "put_off"] += 1
                 seen.add(_seen_as(due))
 
@@ -147,6 +154,8 @@ class SweepHandler:
         return True
 
     def _do_chores(self, until: float) -> None:
+        if self._ending.is_set():
+            return
         for name in sorted(self._database.transact(take_chores)):
             every, work = self._chores.get(name, (PUT_OFF_SECONDS, _nothing))
             try:

@@ -45,7 +45,8 @@ def additions(
 def _clash(loaded: Column, target: Column | None) -> str | None:
     if target is None:
         return None
-    same = loaded.type == target.type or target.type in _WIDER.get(loaded.type, set())
+    # BigQuery has two names for some types, and may tell either.
+    same = _sql_type(loaded) == _sql_type(target) or target.type in _WIDER.get(loaded.type, set())
     if loaded.fields and target.fields:
         # INSERT takes a STRUCT only as it is: no field more, none less, in this order.
         same = _sql_type(loaded).lower() == _sql_type(target).lower()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import run.kinds
 from run.app import create_app
-from run.kinds.kind import Finished, Kind, KindConfig, Work
+from run.kinds.kind import Finished, GoesOn, Kind, KindConfig, Progress, Work
 from run.settings import Settings
 
 
@@ -15,6 +17,8 @@ class SlowConfig(KindConfig):
     """How long the work takes, where nobody is in a hurry."""
 
     seconds: float
+    #: Whether it is a job, of which each question takes so long.
+    is_job: bool = False
 
 
 class Slow(Kind[SlowConfig]):
@@ -23,8 +27,14 @@ class Slow(Kind[SlowConfig]):
     name = "slow"
     config = SlowConfig
 
-    def start(self, config: SlowConfig, work: Work) -> Finished:
+    def start(self, config: SlowConfig, work: Work) -> Progress:
+        if config.is_job:
+            return GoesOn({"job": work.key}, 60)
         time.sleep(0 if "IN_A_HURRY" in os.environ else config.seconds)
+        return Finished()
+
+    def poll(self, config: SlowConfig, work: Work, handle: Mapping[str, Any]) -> Finished:
+        time.sleep(config.seconds)
         return Finished()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
 from sqlalchemy import event
 
-from database.files import NewPlace, store_places
+from database.places import NewPlace, store_places
 from database.sessions import Database
 from run.app import build_service
 from run.clients import Clients
@@ -349,6 +350,18 @@ def test_the_daily_scan_goes_on_where_its_time_was_over_and_comes_to_an_end(room
     assert max(later - before for before, later in pairwise(seen)) == 1, "time is kept in a page too"
     assert [name for name, _ in room.decisions()] == names
     assert room.engine.rows("SELECT cursor FROM chore WHERE name = 'scan'") == [(None,)]
+
+
+def test_the_daily_scan_of_a_process_that_ends_takes_nothing_more_and_is_gone_on_with(room: ScanRoom) -> None:
+    room.want()
+    for name in ("days/1.csv", "days/2.csv"):
+        room.put(name)
+    ending = Event()
+    ending.set()
+    assert not Scanner(room.engine.database, room.files, room.clients, is_archived, ending=ending).scan_daily(10)
+    assert room.decisions() == []
+    assert room.scanner.scan_daily(10)
+    assert room.decisions() == [("days/1.csv", "TAKEN"), ("days/2.csv", "TAKEN")]
 
 
 def test_the_daily_scan_does_not_begin_again_what_it_has_looked_at(room: ScanRoom) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from database.attempts import claim
-from database.files import NewPlace, store_places
+from database.places import NewPlace, store_places
 from database.statuses import FileDecision, Status
 from run.errors import Unavailable
 from run.handlers.file import FileHandler

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -21,6 +19,7 @@ from database.statuses import Status
 from run.engine.dependency_checker import check_and_trigger_children, reset_with_descendants
 from run.kinds.kind import Work
 from tests.engine_room import EngineRoom, failing
+from tests.local_parts import eventually
 
 ROUNDS = int(os.environ.get("BARRIER_ROUNDS", "2000"))
 
@@ -99,21 +98,10 @@ def test_a_skipped_child_that_comes_back_is_not_lost_to_a_sibling_that_was_just_
         released = check_and_trigger_children(tx, slow, succeeded=True, may_skip=False).released
         repairing.start()
         # The repair must wait for this transaction; if the child were not locked, it would be over by now.
-        _until(lambda: not repairing.is_alive() or _somebody_waits_for_a_lock(room))
+        eventually(lambda: not repairing.is_alive() or room.somebody_waits_for_a_lock(), "the repair's wait or end")
         return released
 
     room.life.publish(slow.batch_id, room.database.transact(finish_while_it_is_repaired))
     repairing.join()
     assert room.statuses() == {"broken": "SUCCESS", "slow": "SUCCESS", "child": "NEW"}
     assert room.published().count("child") == 1
-
-
-def _somebody_waits_for_a_lock(room: EngineRoom) -> bool:
-    return bool(room.rows("SELECT FROM pg_locks WHERE NOT granted"))
-
-
-def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.005)

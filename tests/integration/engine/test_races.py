@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
 from database.attempts import Ended, claim, finish
-from database.files import Arrival, NewPlace, store_places
+from database.files import Arrival
+from database.places import NewPlace, store_places
 from database.sessions import Transaction
 from database.statuses import Status
 from run.engine.arrivals import take_file
@@ -18,6 +17,7 @@ from run.handlers.file import FileHandler
 from run.kinds.archive_file import is_archived
 from tests.engine_room import EngineRoom, failing
 from tests.integration.engine.test_arrivals import SALES, apply_profit, land, wants
+from tests.local_parts import eventually
 
 TOKEN = "00000000-0000-0000-0000-000000000001"
 
@@ -25,17 +25,6 @@ TOKEN = "00000000-0000-0000-0000-000000000001"
 @pytest.fixture
 def files(room: EngineRoom) -> FileHandler:
     return FileHandler(room.database, room.life, {"landing_bucket": "landing"}, lambda *_: None, is_archived)
-
-
-def waits_for_a_lock(room: EngineRoom) -> bool:
-    return bool(room.rows("SELECT FROM pg_locks WHERE NOT granted"))
-
-
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.005)
 
 
 def test_a_claim_that_has_waited_for_a_newer_generation_reads_that_one(room: EngineRoom, files: FileHandler) -> None:
@@ -49,7 +38,7 @@ def test_a_claim_that_has_waited_for_a_newer_generation_reads_that_one(room: Eng
     def take_while_it_is_claimed(tx: Transaction) -> None:
         take_file(tx, newer, wanted)
         claiming.start()
-        until(lambda: waits_for_a_lock(room))
+        eventually(room.somebody_waits_for_a_lock, "the other's wait")
 
     room.database.transact(take_while_it_is_claimed)
     claiming.join()
@@ -78,7 +67,7 @@ def test_a_batch_that_is_just_ending_is_open_again_when_one_of_its_tasks_is_rese
         finish(tx, other, TOKEN, Ended(Status.SUCCESS))
         assert check_and_trigger_children(tx, other, succeeded=True, may_skip=False).batch_outcome == "SUCCESS"
         resetting.start()
-        until(lambda: waits_for_a_lock(room) or not resetting.is_alive())
+        eventually(lambda: room.somebody_waits_for_a_lock() or not resetting.is_alive(), "the reset's wait, or its end")
 
     room.database.transact(end_while_it_is_reset)
     resetting.join()
@@ -105,7 +94,7 @@ def test_an_archive_that_ends_while_a_newer_file_comes_is_no_deadlock(room: Engi
         check_and_trigger_children(tx, archive, succeeded=True, may_skip=False)
         if len(tries) == 1:
             landing.start()
-            until(lambda: waits_for_a_lock(room))
+            eventually(room.somebody_waits_for_a_lock, "the other's wait")
         store_places(tx, [NewPlace(file_log_id, "archive", "2024-03.csv", 9)])
 
     room.database.transact(end_while_it_lands)

@@ -12,6 +12,7 @@ from database.facts import open_tasks
 from run.engine.invariant import Invariant
 from run.engine.reasons import ReasonKind, reasons_of
 from run.errors import Unavailable
+from run.handlers.sweep import PUT_OFF_SECONDS
 from run.kinds.kind import Work
 from tests.engine_room import ME, EngineRoom, failing
 from tests.integration.engine.test_growth import counted_statements
@@ -203,12 +204,23 @@ def test_one_item_that_raises_is_put_off_and_stops_no_other(room: EngineRoom) ->
     room.start()
     room.deliver_all()
     room.told_outside.end_jobs()
-    # A handle that no kind has written: its poll raises before it has asked anybody.
-    room.change("UPDATE batch_task SET handle = '{}' WHERE task_id = :t", t=room.key("broken").task_id)
+    broken = room.key("broken").task_id
+    room.change("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
+    room.change(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON batch_task FOR EACH ROW "
+        f"WHEN (NEW.task_id = {broken} AND NEW.token IS NOT NULL) EXECUTE FUNCTION refuse()"
+    )
     room.pass_time(60)
-    room.sweep()
-    assert room.statuses()["fine"] == "SUCCESS"
-    assert room.log("broken")[0][1] == "ERROR"
+    assert room.sweep() == {"poll": 1, "put_off": 1}
+    assert room.statuses() == {"broken": "PROCESSING", "fine": "SUCCESS"}
+    [(seconds,)] = room.rows(
+        "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM batch_task WHERE task_id = :t", t=broken
+    )
+    assert 0 < seconds <= PUT_OFF_SECONDS
+    room.change("DROP TRIGGER refuse ON batch_task")
+    room.pass_time(PUT_OFF_SECONDS)
+    assert room.sweep() == {"poll": 1}
+    assert room.batch_status() == "SUCCESS"
 
 
 def test_what_becomes_due_while_the_kick_lasts_is_done_by_the_same_kick(room: EngineRoom) -> None:
