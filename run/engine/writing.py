@@ -1,4 +1,4 @@
-"""What came of working on an attempt is written, with what follows from it; even if the database is away for a while."""
+"""What came of working on an attempt is written, with what follows; even if the database is away for a while."""
 
 from __future__ import annotations
 
