@@ -8,8 +8,8 @@ from itertools import product
 
 import pytest
 
-from run.engine.trigger_rules import SUCCESS_MAY_SKIP, UNDECIDED_BY_SUCCESS, Verdict, judge
 from run.workflows.definition import TriggerRule
+from run.workflows.trigger_rules import SUCCESS_MAY_SKIP, UNDECIDED_BY_SUCCESS, Verdict, judge
 
 SUCCEEDED, FAILED, SKIPPED, OPEN = "succeeded", "failed", "skipped", "open"
 ENDS = (SUCCEEDED, FAILED, SKIPPED)

@@ -63,6 +63,12 @@ def judge(rule: TriggerRule, parents: Counts) -> Verdict:  # noqa: C901, PLR0911
             assert_never(rule)
 
 
+def is_failure_to_blame(rule: TriggerRule, parents: Counts) -> bool:
+    """Whether a task that its rule never lets start is skipped because of a failure, and not because of the rule."""
+    # A failure is not to blame where the rule asks for failures.
+    return parents.failed > 0 and rule is not TriggerRule.all_failed
+
+
 def _decide(*, start: bool, never: bool) -> Verdict:
     if start:
         return Verdict.START
