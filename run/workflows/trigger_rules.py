@@ -35,6 +35,9 @@ SUCCESS_MAY_SKIP = frozenset({TriggerRule.one_failed, TriggerRule.all_failed})
 #: The rules that the success of one parent cannot decide as long as another one is open.
 UNDECIDED_BY_SUCCESS = frozenset(TriggerRule) - {TriggerRule.one_success, TriggerRule.all_failed}
 
+#: The rules that can let a task start while some of its parents are open.
+STARTS_EARLY = frozenset({TriggerRule.one_success, TriggerRule.one_failed})
+
 
 def judge(rule: TriggerRule, parents: Counts) -> Verdict:  # noqa: C901, PLR0911 - one line a rule
     """Say what the rule means for a task whose parents stand like this; a task without parents starts."""
