@@ -155,20 +155,20 @@ class _Run:
 def outcome_of(task: Task, results: Mapping[str, Any], log: TaskLog) -> Outcome:
     """Call the function of a task with the results of its parents; raises KeyboardInterrupt and nothing else."""
     started_at = datetime.now(UTC)
-    with log.speaking():
-        log.say("INFO", f"Starting {task.name}.")
-        try:
+    log.say("INFO", f"Starting {task.name}.")
+    try:
+        with log.speaking():
             result = _result_of(task, results)
-        except Skip as skip:
-            log.say("INFO", f"Skipped {task.name}: {skip}")
-            return Skipped("raised", reason=str(skip))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit too must end its task and no other.
-            failure = _failure_of(error, started_at)
-            log.say("ERROR", f"Failed {task.name}.\n{failure.traceback}".rstrip())
-            return failure
-        log.say("INFO", f"Finished {task.name}.")
+    except Skip as skip:
+        log.say("INFO", f"Skipped {task.name}: {skip}")
+        return Skipped("raised", reason=str(skip))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - SystemExit too must end its task and no other.
+        failure = _failure_of(error, started_at)
+        log.say("ERROR", f"Failed {task.name}.\n{failure.traceback}".rstrip())
+        return failure
+    log.say("INFO", f"Finished {task.name}.")
     return Success(result, started_at, datetime.now(UTC))
 
 

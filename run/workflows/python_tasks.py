@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,8 @@ class Task:
     @property
     def needs(self) -> tuple[str, ...]:
         """The names of the tasks that must end first."""
-        return tuple(dependency.task_name for dependency in self.dependencies)
+        # One parent may be named twice, to pass its result by two keywords.
+        return tuple(dict.fromkeys(dependency.task_name for dependency in self.dependencies))
 
     @property
     def passing(self) -> Passing:
@@ -91,8 +93,7 @@ class Task:
             yield f"'{self.rule}' is no rule; the rules are {', '.join(TriggerRule)}"
             return
         passed = [one.additional_kwarg_name for one in self.dependencies if one.additional_kwarg_name]
-        for keyword in sorted({keyword for keyword in passed if passed.count(keyword) > 1}):
-            yield f"several results are passed as '{keyword}'"
+        yield from (f"{count} results are passed as '{one}'" for one, count in Counter(passed).items() if count > 1)
         for _, reason in self.passing.problems(self.needs, TriggerRule(self.rule)):
             yield reason
 
@@ -111,11 +112,10 @@ def in_order(tasks: Iterable[Task]) -> dict[str, Task]:
     """The tasks by name, parents first; raises InvalidWorkflow with every reason why they make no sound graph."""
     found = list(tasks)
     for task in found:
+        if isinstance(task, KindTask):
+            raise TypeError(f"task '{task.name}' is of the kind '{task.kind}', which only the service runs")
         if not isinstance(task, Task):
-            kind = (
-                f"of the kind '{task.kind}', which only the service runs" if isinstance(task, KindTask) else "no Task"
-            )
-            raise TypeError(f"{task!r:.80} is {kind}")
+            raise TypeError(f"{task!r:.80} is no Task")
     problems = problems_of_names(task.name for task in found)
     by_name = {task.name: task for task in found}
     needs = {name: task.needs for name, task in by_name.items()}
@@ -127,5 +127,4 @@ def in_order(tasks: Iterable[Task]) -> dict[str, Task]:
 
 def problems_of_names(names: Iterable[str]) -> list[str]:
     """A reason for every name that several tasks have."""
-    listed = list(names)
-    return [f"{listed.count(name)} tasks are called '{name}'" for name in sorted(set(listed)) if listed.count(name) > 1]
+    return [f"{count} tasks are called '{name}'" for name, count in Counter(names).items() if count > 1]
