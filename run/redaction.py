@@ -15,12 +15,17 @@ HIDDEN = "[hidden]"
 #: Shorter ones are found in too many innocent texts.
 _SHORTEST = 4
 
-_SENSITIVE = r"pass(?:word|wd|phrase)|pwd|secret|token|(?:api|access|private)_?-?key|credential|authorization|cookie"
-_SENSITIVE_NAME = re.compile(rf"{_SENSITIVE}|^auth$", re.IGNORECASE)
-_VALUE = r"""(?!\[hidden\])(?:"[^"\n]*"|'[^'\n]*'|\([^)\n]*\)|[^\s,;&)\]}'"]+)"""
+_SENSITIVE = (
+    r"(?:pass(?:word|wd|phrase)|pwd|secret|token|(?:api|access|private)[_-]?key|credential|authorization|cookie"
+    r"|(?<![a-z])auth(?![a-z]))"
+)
+_SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
+# Every repetition has an end, so that no text takes long, however it was made.
+_VALUE = r"""(?!\[hidden\])(?:"[^"\n]{0,999}"|'[^'\n]{0,999}'|\([^)\n]{0,999}\)|[^\s,;&)\]}'"]{1,999})"""
 #: `password=...`, `'token': '...'`, `https://user:...@host`.
 _SENSITIVE_IN_TEXT = re.compile(
-    rf"""(\w*(?:{_SENSITIVE})\w*["']?\s*[=:]\s*){_VALUE}|(://[^\s:/@]*:)[^\s/@]+(?=@)""", re.IGNORECASE
+    rf"""({_SENSITIVE}\w{{0,30}}["']?\s{{0,3}}[=:]\s{{0,3}}){_VALUE}|(://[^\s:/@]{{0,99}}:)[^\s/@]{{1,999}}(?=@)""",
+    re.IGNORECASE,
 )
 
 _lock = Lock()

@@ -71,7 +71,7 @@ class SmtpServer:
 def mail_of(rendered: Rendered, sender: str, recipients: Sequence[str], message_id: str | None = None) -> EmailMessage:
     """A mail with text and HTML; `message_id` is for who may have to send the same mail again."""
     message = EmailMessage()
-    message["Subject"] = " ".join(str(redacted(rendered.subject)).split())[:_LONGEST_SUBJECT]
+    message["Subject"] = " ".join(_sendable(rendered.subject).split())[:_LONGEST_SUBJECT]
     message["From"] = sender
     message["To"] = ", ".join(recipients)
     message["Date"] = formatdate(localtime=False)

@@ -11,6 +11,8 @@ from run.redaction import HIDDEN, is_secret_name, without_secrets
 
 #: A longer value is cut here: a mail shows what a call was about, not its data.
 _LONGEST_VALUE = 500
+#: Secrets are looked for in so much of a value, far beyond what is shown of it.
+_MOST_CLEANED = 20_000
 #: A shorter secret is found in too many innocent texts.
 _SHORTEST_SECRET = 4
 
@@ -81,12 +83,11 @@ def _secrets(named: Iterable[tuple[Any, Any]]) -> Iterable[str]:
 
 def _shown(call: Call, name: str, value: Any) -> str:
     try:
-        text = call.clean(repr(_without_secret_values(name, value)))
+        whole = repr(_without_secret_values(name, value))
     except Exception as error:  # noqa: BLE001 - a value that cannot be shown must not hide the failure.
         return f"<{type(value).__qualname__} that cannot be shown: {type(error).__name__}>"
-    if len(text) <= _LONGEST_VALUE:
-        return text
-    return f"{text[:_LONGEST_VALUE]}... ({len(text):,} characters)"
+    text = call.clean(whole[:_MOST_CLEANED])
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}... ({len(whole):,} characters)"
 
 
 def _without_secret_values(name: Any, value: Any) -> Any:

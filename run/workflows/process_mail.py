@@ -17,6 +17,9 @@ from run.workflows.python_tasks import Task
 
 logger = getLogger(__name__)
 
+#: More than a mail shows, so that no secret is cut in two where it begins.
+_LONGEST_TRACEBACK = 100_000
+
 
 class Mailroom:
     """Sends mails beside a run, so that a slow server holds up no task; leaving the block waits for the last one."""
@@ -57,9 +60,9 @@ def failure_report(
     failed = FailedTask(
         name=task.name,
         work=f"function {_name_of(task.function)}",
-        error=call.clean(str(failure)),
+        error=call.clean(str(failure)[:_LONGEST_TRACEBACK]),
         arguments=call.arguments,
-        details=call.clean(failure.traceback),
+        details=call.clean(failure.traceback[-_LONGEST_TRACEBACK:]),
         not_executed=not_executed,
     )
     return FailureReport(place="Process", failed=[failed], at=failure.ended_at.astimezone(UTC))
