@@ -46,15 +46,16 @@ def lines_in(path: Path) -> dict[Place, int]:
 def _imported(path: Path) -> ModuleType:
     """The module of this file, under the name by which other code imports it, executed now."""
     folder, name = _place_of(path)
-    loaded = sys.modules.get(name)
-    if loaded is not None and _is_of(loaded, path):
-        return importlib.reload(loaded)
-    if loaded is None:
+    # A file that is not there is told as one, and not as a module that nobody finds.
+    path.stat()
+    module = sys.modules.get(name)
+    if module is None or _is_of(module, path):
+        sys.modules.pop(name, None)
         with _importable(folder):
-            loaded = importlib.import_module(name)
-    if not _is_of(loaded, path):
-        raise InvalidWorkflow(f"another module is called '{name}' ({getattr(loaded, '__file__', None)}); rename one")
-    return loaded
+            module = importlib.import_module(name)
+    if not _is_of(module, path):
+        raise InvalidWorkflow(f"another module is called '{name}' ({getattr(module, '__file__', None)}); rename one")
+    return module
 
 
 def _place_of(path: Path) -> tuple[Path, str]:
