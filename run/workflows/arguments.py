@@ -5,6 +5,7 @@ The same rules serve a Process and the tasks of the service.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from keyword import iskeyword
@@ -25,16 +26,16 @@ class Passing:
 
     def problems(self, needs: Collection[str], rule: TriggerRule) -> Iterator[tuple[str, str]]:
         """Yield (where, reason) for what is wrong; where is `as_args` or `as_kwargs.KEYWORD`."""
-        for index, parent in enumerate(self.as_args):
-            if parent in self.as_args[:index]:
-                yield "as_args", f"passes the result of '{parent}' twice"
-            else:
-                yield from _of_parent("as_args", parent, needs, rule)
+        known = frozenset(needs)
+        for parent, count in Counter(self.as_args).items():
+            if count > 1:
+                yield "as_args", f"passes the result of '{parent}' {count} times"
+            yield from _of_parent("as_args", parent, known, rule)
         for keyword, parent in self.as_kwargs.items():
             where = f"as_kwargs.{keyword}"
             if reason := problem_of_keyword(keyword):
                 yield where, reason
-            yield from _of_parent(where, parent, needs, rule)
+            yield from _of_parent(where, parent, known, rule)
 
 
 def effective_arguments(

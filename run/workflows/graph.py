@@ -25,13 +25,15 @@ class Fault:
 def faults_of(needs: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
     """Yield why these needs make no sound graph: unknown and repeated parents, then cycles."""
     for task, parents in needs.items():
+        before: set[str] = set()
         for index, parent in enumerate(parents):
             if parent not in needs:
                 hint = did_you_mean(parent, needs)
                 reason = f"task '{task}': needs '{parent}', which is no task of this workflow{hint}"
                 yield Fault(task, index, reason)
-            elif parent in parents[:index]:
+            elif parent in before:
                 yield Fault(task, index, f"task '{task}': needs '{parent}' twice")
+            before.add(parent)
     for cycle in find_cycles(needs):
         index = needs[cycle[1]].index(cycle[0])
         yield Fault(cycle[1], index, f"the tasks wait for each other: {' -> '.join(cycle)}")

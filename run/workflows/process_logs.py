@@ -16,7 +16,6 @@ from run.redaction import redacted
 from run.workflows.python_tasks import Task
 
 _speaking: ContextVar[TaskLog | None] = ContextVar("task_log", default=None)
-_as_text = logging.Formatter()
 
 
 class LogFile:
@@ -159,7 +158,10 @@ class _RecordsOfTasks(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         log = _speaking.get()
         if log is not None:
-            log.say(record.levelname, _as_text.format(record))
+            try:
+                log.say(record.levelname, self.format(record))
+            except Exception:  # noqa: BLE001 - as every handler of logging: a line that cannot be made ends no task.
+                self.handleError(record)
         elif logging.getLogger().handlers == [self] and record.levelno >= logging.WARNING and logging.lastResort:
             # Without us the root logger had no handler, and Python would show a warning in this way.
             logging.lastResort.handle(record)

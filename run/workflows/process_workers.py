@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Protocol, Self
 
@@ -53,7 +54,8 @@ class InThreads:
         self._ended: SimpleQueue[Ended | BaseException] = SimpleQueue()
 
     def take(self, work: Work) -> None:
-        self._pool.submit(self._do, work)
+        # What the caller has set for its own context, such as fields of log lines, holds for the work as well.
+        self._pool.submit(copy_context().run, self._do, work)
 
     def next_ended(self) -> Ended:
         ended = self._ended.get()

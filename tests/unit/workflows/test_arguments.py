@@ -89,7 +89,7 @@ def test_every_result_that_is_there_arrives_where_it_was_sent(
             Passing(["loda"]),
             ("as_args", "passes the result of 'loda', which the task does not need; did you mean 'load'?"),
         ),
-        (Passing(["load", "load"]), ("as_args", "passes the result of 'load' twice")),
+        (Passing(["load", "load"]), ("as_args", "passes the result of 'load' 2 times")),
         (Passing((), {"x": "no"}), ("as_kwargs.x", "passes the result of 'no', which the task does not need")),
         (Passing((), {"a b": "load"}), ("as_kwargs.a b", "'a b' is no name of a parameter")),
         (Passing((), {"class": "load"}), ("as_kwargs.class", "'class' is no name of a parameter")),

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import date
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -373,6 +374,17 @@ def test_ctrl_c_ends_the_run_without_beginning_anything_new(tmp_path: Path, *, p
         rest, errors = process.communicate(timeout=20)
     assert "KeyboardInterrupt" in errors
     assert (set(begun), rest) == ({"at work\n"}, "")
+
+
+@both_ways
+def test_what_the_caller_has_set_for_its_context_holds_in_the_tasks(bench: Bench, *, parallel: bool) -> None:
+    where = ContextVar("where", default="nowhere")
+    token = where.set("in the batch 2024-03")
+    try:
+        report = bench.run(bench.task("a", where.get), bench.task("b", where.get, ["a"]), parallel=parallel)
+    finally:
+        where.reset(token)
+    assert set(report.results.values()) == {"in the batch 2024-03"}
 
 
 @both_ways

@@ -245,3 +245,21 @@ def test_a_thread_that_a_task_leaves_behind_breaks_nothing(tmp_path: Path) -> No
     finally:
         sys.stdout = ours
     assert "too late" not in (tmp_path / "a.log").read_text()
+
+
+def test_a_line_that_cannot_be_made_ends_no_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def speak() -> None:
+        root = logging.getLogger()
+        # Only our own handler: pytest's raises what others only tell.
+        others = [handler for handler in root.handlers if type(handler).__module__.startswith("_pytest")]
+        for handler in others:
+            root.removeHandler(handler)
+        try:
+            logging.getLogger("x").info("%d rows", "no number")
+        finally:
+            for handler in others:
+                root.addHandler(handler)
+
+    with Process([Task("a", tmp_path / "a.log", speak)]) as process:
+        assert process.run().ok
+    assert "Logging error" in (tmp_path / "a.log").read_text()

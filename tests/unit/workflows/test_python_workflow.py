@@ -205,7 +205,7 @@ def test_every_problem_is_told_at_once_as_of_a_file() -> None:
     ("keys", "reason"),
     [
         ("results_as_args: [b]", "'results_as_args': passes the result of 'b', which the task does not need"),
-        ("results_as_args: [a, a]", "'results_as_args': passes the result of 'a' twice"),
+        ("results_as_args: [a, a]", "'results_as_args': passes the result of 'a' 2 times"),
         ("results_as_kwargs: {x y: a}", "'results_as_kwargs.x y': 'x y' is no name of a parameter"),
         ("results_as_kwargs: {x: b}", "'results_as_kwargs.x': passes the result of 'b'"),
         ("results_as_args: [a], rule: one_success", "for which the rule one_success does not wait"),

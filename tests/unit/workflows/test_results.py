@@ -56,22 +56,21 @@ def test_what_only_looks_like_a_plain_value_becomes_one() -> None:
     assert {type(one) for one in [*copied["red"], *copied, copied["old"]]} == {int, str}
 
 
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        (date(2024, 3, 1), "it is no JSON: it is of the type datetime.date"),
-        ({"a": [1, Decimal(2)]}, "it['a'][1] is no JSON: it is of the type decimal.Decimal"),
-        ({1, 2}, "it is no JSON: it is of the type set"),
-        (b"x", "it is no JSON: it is of the type bytes"),
-        (object(), "it is no JSON: it is of the type object"),
-        ({"a": {7: 1}}, "it['a'] is no JSON: its key 7 is of the type int; the keys of JSON are texts"),
-        ([float("nan")], "it[0] is no JSON: nan is no number that JSON has"),
-        (float("-inf"), "it is no JSON: -inf is no number"),
-        ({"a": "x\0"}, "it['a'] is no JSON: a text with NUL"),
-        ({"\ud800": 1}, "it is no JSON: a text with NUL or half of a surrogate pair cannot be stored"),
-    ],
-    ids=str,
-)
+REFUSED: list[tuple[Any, str]] = [
+    (date(2024, 3, 1), "it is no JSON: it is of the type datetime.date"),
+    ({"a": [1, Decimal(2)]}, "it['a'][1] is no JSON: it is of the type decimal.Decimal"),
+    ({1, 2}, "it is no JSON: it is of the type set"),
+    (b"x", "it is no JSON: it is of the type bytes"),
+    (object(), "it is no JSON: it is of the type object"),
+    ({"a": {7: 1}}, "it['a'] is no JSON: its key 7 is of the type int; the keys of JSON are texts"),
+    ([float("nan")], "it[0] is no JSON: nan is no number that JSON has"),
+    (float("-inf"), "it is no JSON: -inf is no number"),
+    ({"a": "x\0"}, "it['a'] is no JSON: a text with NUL"),
+    ({"\ud800": 1}, "it is no JSON: a text with NUL or half of a surrogate pair cannot be stored"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
 def test_anything_else_is_refused_naming_the_place_and_the_type(value: Any, reason: str) -> None:
     with pytest.raises(NotJson, match=re.escape(reason)):
         as_json(value, "it")
