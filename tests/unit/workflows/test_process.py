@@ -353,25 +353,41 @@ def test_an_interrupt_in_a_task_ends_the_run(bench: Bench, *, parallel: bool) ->
 
 
 INTERRUPTED = """
-import sys, time
+import pathlib, signal, sys, time
 from run.workflows import Process, Task
+
+folder, parallel = pathlib.Path(sys.argv[1]), sys.argv[2] == "True"
+
+def say(text):
+    print(text, file=sys.__stdout__, flush=True)
+
 def work():
-    print("at work", file=sys.__stdout__, flush=True)
-    time.sleep(0.5)
-tasks = [Task(f"t{number}", sys.argv[1], work) for number in range(9)]
-with Process(tasks) as process:
-    process.run(parallel=sys.argv[2] == "True", max_workers=2)
+    say("at work")
+    while not (folder / "may_end").exists():
+        time.sleep(0.01)
+
+def interrupted(*_):
+    say("interrupted")
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, interrupted)
+with Process([Task(f"t{number}", folder / "log", work) for number in range(9)]) as process:
+    process.run(parallel=parallel, max_workers=2)
 """
 
 
 @both_ways
 def test_ctrl_c_ends_the_run_without_beginning_anything_new(tmp_path: Path, *, parallel: bool) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "log"), str(parallel)]
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path), str(parallel)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         begun = [process.stdout.readline() for _ in range(2 if parallel else 1)]
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=20)
+        assert process.stdout.readline() == "interrupted\n"
+        # Between the signal and the moment from which nothing begins are some microseconds.
+        time.sleep(0.3)
+        (tmp_path / "may_end").touch()
+        rest, errors = process.communicate(timeout=30)
     assert "KeyboardInterrupt" in errors
     assert (set(begun), rest) == ({"at work\n"}, "")
 
