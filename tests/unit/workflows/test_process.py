@@ -359,7 +359,8 @@ from run.workflows import Process, Task
 folder, parallel = pathlib.Path(sys.argv[1]), sys.argv[2] == "True"
 
 def say(text):
-    print(text, file=sys.__stdout__, flush=True)
+    sys.__stdout__.write(text + "\\n")
+    sys.__stdout__.flush()
 
 def work():
     say("at work")

@@ -37,9 +37,9 @@ def run(*tasks: Task, parallel: bool = False) -> None:
         process.run(parallel=parallel)
 
 
-def open_files() -> set[str]:
-    """The files on disk that this process has open."""
-    return {str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.exists()}
+def open_files() -> list[str]:
+    """The files on disk that this process has open, each as often as it is."""
+    return sorted(str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.exists())
 
 
 @pytest.mark.parametrize("parallel", [False, True])
@@ -89,7 +89,9 @@ def test_two_tasks_may_share_a_file_and_their_lines_stay_whole(tmp_path: Path) -
 
     log = tmp_path / "deep" / "er" / "shared.log"
     same = tmp_path / "deep" / ".." / "deep" / "er" / "shared.log"
-    run(Task("a", log, speak, args=("a",)), Task("b", same, speak, args=("b",)), parallel=True)
+    with Process([Task("a", log, speak, args=("a",)), Task("b", same, speak, args=("b",))]) as process:
+        process.run(parallel=True)
+        assert open_files().count(str(log)) == 1
     said = lines(log)
     for name in ("a", "b"):
         told = [text for level, task, text in said if task == name and level == "OUT"]
@@ -156,8 +158,11 @@ def test_another_run_appends_to_the_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ends", [lambda: None, lambda: 1 / 0, lambda: sys.exit(1)])
-def test_leaving_the_block_leaves_everything_as_it_was(tmp_path: Path, ends: Callable[[], Any]) -> None:
+def test_leaving_the_block_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: Callable[[], Any]
+) -> None:
     root = logging.getLogger()
+    monkeypatch.setattr(root, "level", logging.ERROR)
     before = (list(root.handlers), root.level, sys.stdout, sys.stderr, open_files())
     tasks: Sequence[Task] = [*six_tasks(tmp_path), Task("last", tmp_path / "last.log", ends)]
     with Process(tasks) as process:
