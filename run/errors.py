@@ -27,7 +27,7 @@ class InvalidSettings(AcceleratorError):
     """An environment variable is missing or wrong; the message names it and what would be right."""
 
 
-class InvalidWorkflow(AcceleratorError):
+class InvalidWorkflow(AcceleratorError, ValueError):
     """A workflow definition has problems; the message lists all of them."""
 
 

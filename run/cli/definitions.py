@@ -10,7 +10,7 @@ from run.clients import Clients
 from run.kinds import build_kinds
 from run.settings import Settings
 from run.workflows.definition import WorkflowDefinition
-from run.workflows.reader import read_workflows
+from run.workflows.reader import read_files
 from run.workflows.templates import NameType
 
 #: A file is read with the names of the settings and never with their values, so that it means the same everywhere.
@@ -24,6 +24,11 @@ _ANY_VALUES = {
 
 def read_definitions(files: Iterable[Path]) -> list[WorkflowDefinition]:
     """The workflows of these files, in their order; raises InvalidWorkflow with the problems of all of them."""
+    return [definition for _, definition in read_definition_files(files)]
+
+
+def read_definition_files(files: Iterable[Path]) -> list[tuple[Path, WorkflowDefinition]]:
+    """The same, each with its file."""
     settings = Settings.from_environment(_ANY_VALUES, serves=False)
     names = dict.fromkeys(template_names(settings), NameType.TEXT)
-    return read_workflows(files, build_kinds(Clients(settings)), names)
+    return read_files(files, build_kinds(Clients(settings)), names)

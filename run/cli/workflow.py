@@ -32,7 +32,7 @@ def workflow() -> None:
 @_files
 def check(files: tuple[Path, ...]) -> None:
     """Say everything that is wrong with workflow files; store nothing."""
-    for path, definition in zip(files, _read(files), strict=True):
+    for path, definition in _read(files):
         click.echo(f"{path}: fine, workflow {definition.name} with {_count(len(definition.tasks), 'task')}")
 
 
@@ -42,7 +42,7 @@ def check(files: tuple[Path, ...]) -> None:
 def apply_files(files: tuple[Path, ...], actor: str) -> None:
     """Store workflow files: all of them, or none when one has a problem."""
     # One order for everybody, so that two people who apply the same files wait for each other and never in a ring.
-    versions = sorted((new_version(definition) for definition in _read(files)), key=lambda new: new.workflow)
+    versions = sorted((new_version(definition) for _, definition in _read(files)), key=lambda new: new.workflow)
 
     def store(tx: Transaction) -> list[StoredVersion]:
         stored = [store_version(tx, new) for new in versions]
@@ -117,10 +117,10 @@ def _say_what_waits(workflows: set[str]) -> None:
         click.echo("more objects lie there than were looked at; 'file scan' says which of them wait")
 
 
-def _read(files: tuple[Path, ...]) -> list[WorkflowDefinition]:
-    from run.cli.definitions import read_definitions  # noqa: PLC0415  # The kinds import Google's clients.
+def _read(files: tuple[Path, ...]) -> list[tuple[Path, WorkflowDefinition]]:
+    from run.cli.definitions import read_definition_files  # noqa: PLC0415  # The kinds import Google's clients.
 
-    return read_definitions(files)
+    return read_definition_files(files)
 
 
 def _count(number: int, what: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from database.workflows import NewTask, NewVersion
-from run.engine.trigger_rules import SUCCESS_MAY_SKIP
 from run.workflows.definition import TaskDefinition, WorkflowDefinition
+from run.workflows.trigger_rules import SUCCESS_MAY_SKIP
 
 
 def new_version(definition: WorkflowDefinition) -> NewVersion:

@@ -30,8 +30,8 @@ from database.keys import BatchKey, TaskKey
 from database.sessions import Transaction
 from database.statuses import TERMINAL, SkipCause, Status
 from database.transitions import Decisions, end_batch_if_done, forget_watched, reopen_batch, reset, settle
-from run.engine.trigger_rules import UNDECIDED_BY_SUCCESS, Verdict, judge
 from run.workflows.definition import TriggerRule
+from run.workflows.trigger_rules import UNDECIDED_BY_SUCCESS, Verdict, is_failure_to_blame, judge
 
 #: A task of more parents than this remembers an open one; counting so few is cheaper than remembering.
 FEW_PARENTS = 16
@@ -195,9 +195,7 @@ def _judge(task: Locked, parents: ParentCounts, decisions: Decisions) -> tuple[S
 def _cause(task: Locked, verdict: Verdict, parents: ParentCounts) -> SkipCause:
     if verdict is Verdict.START:
         return SkipCause.DISABLED
-    # A failure is not to blame where the rule asks for failures.
-    blamed = parents.failed > 0 and task.rule != TriggerRule.all_failed
-    return SkipCause.UPSTREAM_FAILED if blamed else SkipCause.RULE
+    return SkipCause.UPSTREAM_FAILED if is_failure_to_blame(TriggerRule(task.rule), parents) else SkipCause.RULE
 
 
 def _count_skipped(parents: ParentCounts | None, cause: SkipCause, culprit: int | None) -> None:

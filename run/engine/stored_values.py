@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from run.workflows.results import UNSTORABLE
 from run.workflows.templates import Value
-
-#: Postgres holds neither NUL nor half of a surrogate pair, in text as in jsonb.
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def storable(value: Any) -> Any:
     """The value as Postgres can hold it in JSON, whatever it is: an outcome must never be lost for how it is told."""
     if isinstance(value, str):
-        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+        return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

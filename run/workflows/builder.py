@@ -8,11 +8,11 @@ from typing import Any
 
 from run.workflows.batch_identity import BatchTemplate
 from run.workflows.definition import FileTrigger, TaskDefinition, WorkflowDefinition
-from run.workflows.graph import ancestors, find_cycles, topological_order
+from run.workflows.graph import ancestors, faults_of, topological_order
 from run.workflows.keys import WorkflowKeys, problem_of_name
 from run.workflows.kind_config import CheckedConfig, ConfigurableKind, check_config
 from run.workflows.names import FileTask, Names, read_file, read_marker, with_date_formats
-from run.workflows.problems import Problem, did_you_mean
+from run.workflows.problems import Problem
 from run.workflows.scope import Scope
 from run.workflows.sentences import read_keys
 from run.workflows.tasks import RawTask, read_task
@@ -104,14 +104,10 @@ class _Builder:
 
     def _read_needs(self, tasks: list[RawTask]) -> dict[str, list[str]] | None:
         """What each task needs; None when that makes no sound graph."""
-        known = {task.name: [parent for parent in task.keys.needs if parent in self._data["tasks"]] for task in tasks}
-        problems = [problem for task in tasks for problem in _problems_of_needs(task, known)]
-        for cycle in find_cycles(known):
-            child = next(task for task in tasks if task.name == cycle[1])
-            place = ("tasks", child.name, "needs", child.keys.needs.index(cycle[0]))
-            problems.append(Problem(place, f"the tasks wait for each other: {' -> '.join(cycle)}"))
-        self._problems += problems
-        return None if problems else known
+        needs = {task.name: list(task.keys.needs) for task in tasks}
+        faults = list(faults_of(needs))
+        self._problems += [Problem(("tasks", one.task, "needs", one.index), one.reason) for one in faults]
+        return None if faults else needs
 
     def _read_names(self, top: WorkflowKeys, tasks: list[RawTask]) -> tuple[Names, dict[str, FileTask]]:
         names = Names(self._settings, BatchTemplate(top.batch), top.params)
@@ -146,6 +142,8 @@ class _Builder:
             batch_names=tuple(names.batch.names),
             param_names=tuple(names.params),
             task=task.name,
+            needs=task.keys.needs,
+            rule=task.keys.rule,
             same_kind=self._configs[task.keys.kind],
             retries=task.keys.retries,
         )
@@ -163,17 +161,6 @@ def _files_above(needs: Mapping[str, list[str]], files: Mapping[str, FileTask]) 
     # One mapping for all tasks below the same files, so that a workflow of thousands of tasks stays small.
     shared = {chosen: {name: files[name].trigger for name in sorted(chosen)} for chosen in set(above.values())}
     return {task: shared[chosen] for task, chosen in above.items()}
-
-
-def _problems_of_needs(task: RawTask, known: Mapping[str, list[str]]) -> list[Problem]:
-    findings = []
-    for index, parent in enumerate(task.keys.needs):
-        if parent not in known:
-            hint = did_you_mean(parent, known)
-            findings.append((("needs", index), f"needs '{parent}', which is no task of this workflow{hint}"))
-        elif parent in task.keys.needs[:index]:
-            findings.append((("needs", index), f"needs '{parent}' twice"))
-    return task.problems(findings)
 
 
 def _never_meeting(files: list[FileTask], *, is_default: bool) -> Problem:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from run.workflows.problems import Place, Problem
+from run.workflows.results import UNSTORABLE
 
 #: Aliases of aliases can make a small file endless; no workflow for people is larger.
 _MOST_NODES = 1_000_000
 _MOST_PROBLEMS = 100
-_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -101,7 +100,7 @@ class _Reader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             key = str(key_node.value)
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == f"{_TAG}merge" or _NOT_STORABLE.search(key):
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == f"{_TAG}merge" or UNSTORABLE.search(key):
                 self._add(place, line, "a key is a plain word; merging with '<<' is not known here")
             elif key in first_lines:
                 self._add(place, line, f"'{key}' is written twice, first in line {first_lines[key]}")
@@ -119,7 +118,7 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode, place: Place, line: int) -> Any:
         kind = node.tag.removeprefix(_TAG)
         text = str(node.value)
-        if _NOT_STORABLE.search(text):
+        if UNSTORABLE.search(text):
             self._add(place, line, "a text holds a character that cannot be stored (NUL or half of a pair)")
             return None
         if kind in {"str", "timestamp", "value"}:

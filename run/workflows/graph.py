@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+
+from run.workflows.problems import did_you_mean
 
 #: More cycles than these help nobody to mend a file.
 _MOST_CYCLES = 20
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one of the tasks that a task needs; `index` is its place in that list."""
+
+    task: str
+    index: int
+    reason: str
+
+
+def faults_of(needs: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
+    """Yield why these needs make no sound graph: unknown and repeated parents, then cycles."""
+    for task, parents in needs.items():
+        before: set[str] = set()
+        for index, parent in enumerate(parents):
+            if parent not in needs:
+                hint = did_you_mean(parent, needs)
+                reason = f"task '{task}': needs '{parent}', which is no task of this workflow{hint}"
+                yield Fault(task, index, reason)
+            elif parent in before:
+                yield Fault(task, index, f"task '{task}': needs '{parent}' twice")
+            before.add(parent)
+    for cycle in find_cycles(needs):
+        index = needs[cycle[1]].index(cycle[0])
+        yield Fault(cycle[1], index, f"the tasks wait for each other: {' -> '.join(cycle)}")
 
 
 def find_cycles(needs: Mapping[str, Collection[str]]) -> list[list[str]]:

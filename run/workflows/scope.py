@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from run.workflows.definition import FileTrigger
+from run.workflows.definition import FileTrigger, TriggerRule
 from run.workflows.templates import NameType
 
 
@@ -23,8 +23,11 @@ class Scope:
     #: The parts of the batch id.
     batch_names: Collection[str] = ()
     param_names: Collection[str] = ()
-    #: This task's name, and the tasks of its kind, itself among them, each with the keys of its kind as written.
     task: str = ""
+    #: The parents, and the rule that says how they must end.
+    needs: tuple[str, ...] = ()
+    rule: TriggerRule = TriggerRule.all_success
+    #: The tasks of this one's kind, itself among them, each with the keys of its kind as written.
     same_kind: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: How many retries this task has.
     retries: int = 0

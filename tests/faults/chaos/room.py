@@ -17,11 +17,11 @@ from database.migrating import migrate
 from database.sessions import Database
 from database.transitions import FIRST_REPUBLISH_SECONDS
 from database.workflows import NewTask, NewVersion, store_version
-from run.engine.trigger_rules import SUCCESS_MAY_SKIP
 from run.local.postgres import Postgres
 from run.local.pubsub_emulator import PubSubEmulator
 from run.local.service import Service
 from run.local.topics import EmulatorTopic
+from run.workflows.trigger_rules import SUCCESS_MAY_SKIP
 from tests.faults.chaos.graphs import DrawnTask, DrawnWorkflow, Outcome
 from tests.faults.chaos.kinds import WORLD_VARIABLE
 from tests.faults.chaos.plan import Plan

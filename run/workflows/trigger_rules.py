@@ -35,6 +35,9 @@ SUCCESS_MAY_SKIP = frozenset({TriggerRule.one_failed, TriggerRule.all_failed})
 #: The rules that the success of one parent cannot decide as long as another one is open.
 UNDECIDED_BY_SUCCESS = frozenset(TriggerRule) - {TriggerRule.one_success, TriggerRule.all_failed}
 
+#: The rules that can let a task start while some of its parents are open.
+STARTS_EARLY = frozenset({TriggerRule.one_success, TriggerRule.one_failed})
+
 
 def judge(rule: TriggerRule, parents: Counts) -> Verdict:  # noqa: C901, PLR0911 - one line a rule
     """Say what the rule means for a task whose parents stand like this; a task without parents starts."""
@@ -61,6 +64,12 @@ def judge(rule: TriggerRule, parents: Counts) -> Verdict:  # noqa: C901, PLR0911
             return _decide(start=parents.failed == parents.all, never=parents.succeeded + parents.skipped > 0)
         case _:
             assert_never(rule)
+
+
+def is_failure_to_blame(rule: TriggerRule, parents: Counts) -> bool:
+    """Whether a task that its rule never lets start is skipped because of a failure, and not because of the rule."""
+    # A failure is not to blame where the rule asks for failures.
+    return parents.failed > 0 and rule is not TriggerRule.all_failed
 
 
 def _decide(*, start: bool, never: bool) -> Verdict:

@@ -8,8 +8,8 @@ from itertools import product
 
 import pytest
 
-from run.engine.trigger_rules import SUCCESS_MAY_SKIP, UNDECIDED_BY_SUCCESS, Verdict, judge
 from run.workflows.definition import TriggerRule
+from run.workflows.trigger_rules import STARTS_EARLY, SUCCESS_MAY_SKIP, UNDECIDED_BY_SUCCESS, Verdict, judge
 
 SUCCEEDED, FAILED, SKIPPED, OPEN = "succeeded", "failed", "skipped", "open"
 ENDS = (SUCCEEDED, FAILED, SKIPPED)
@@ -115,6 +115,13 @@ def test_the_rules_that_a_success_decides_while_another_parent_is_open_are_known
         and judge(rule, counted(after)) is not Verdict.WAIT
     }
     assert found == set(TriggerRule) - UNDECIDED_BY_SUCCESS
+
+
+def test_the_rules_that_start_a_task_while_a_parent_is_open_are_known() -> None:
+    starts = {rule for rule in TriggerRule for parents in STANDS if judge(rule, counted(parents)) is Verdict.START}
+    assert starts == set(TriggerRule)
+    early = [parents for parents in STANDS if OPEN in parents]
+    assert {rule for rule in TriggerRule for one in early if judge(rule, counted(one)) is Verdict.START} == STARTS_EARLY
 
 
 @pytest.mark.parametrize("rule", TriggerRule)

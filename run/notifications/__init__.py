@@ -1,0 +1,1 @@
+"""Telling people: what a mail says, and how it is sent."""
