@@ -24,7 +24,14 @@ def come_to_rest(both: Both) -> None:
     _let_everything_move(both)
     for batch, task in both.model.all_tasks():
         assert not task.is_open or _waits_for_somebody(batch, task), f"{batch.name} {task} waits for nothing"
-    assert Invariant(both.world.database, both.world.life).check(0) == []
+    # A file that an older version waits for, and no pattern of the newest one looks for, will never be found.
+    forgotten = {
+        f"{batch.name} {task.name}"
+        for batch, task in both.model.all_tasks()
+        if task.status is Status.WAITING and task.lacks_file and task.name not in both.wanting()
+    }
+    stuck = Invariant(both.world.database, both.world.life).check(0)
+    assert {" ".join(line.split(":")[0].split()[1:]) for line in stuck} == forgotten
     _give_all_that_is_missing(both)
     assert both.world.rows("SELECT count(*) FROM audit") == [(both.moves,)]
 
