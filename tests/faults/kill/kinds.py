@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import Field
+
 from run.errors import BadFiles, PassingFailure, PermanentFailure, Unavailable
 from run.kinds.kind import (
     AwaitsCompletion,
@@ -90,6 +92,21 @@ class TakesFile(Outside):
     takes_many_files = True
 
 
+class ReadsConfig(OutsideConfig):
+    """The same, and the task whose file is read."""
+
+    source: str = Field(alias="from")
+
+
+class Reads(Outside):
+    """Work on the file of a task above."""
+
+    name = "reads"
+    config: type[OutsideConfig] = ReadsConfig
+    takes_file = True
+    source_key = "from"
+
+
 class Job(Outside):
     """Work that goes on outside until the scenario ends it."""
 
@@ -133,7 +150,7 @@ class External(Outside):
         return AwaitsCompletion()
 
 
-KINDS = (Outside, Keyless, TakesFile, Job, External)
+KINDS = (Outside, Keyless, TakesFile, Reads, Job, External)
 
 
 def _ended(config: OutsideConfig, work: Work) -> Finished:

@@ -16,6 +16,9 @@ SALES = workflow({"load": _loads("sales", moves=True), "sum": {"needs": ["load"]
 BOTH = workflow(
     {"sales": _loads("sales"), "costs": _loads("costs"), "sum": {"needs": ["sales", "costs"]}}, name="profit"
 )
+READ_BY_ANOTHER = workflow(
+    {"load": _loads("sales"), "sum": {"kind": "reads", "from": "load", "needs": ["load"]}}, name="sales"
+)
 EACH = workflow(
     {"load": {"kind": "takes_file", "file": "gs://{landing_bucket}/each/(?P<name>.*)"}},
     name="each",
@@ -47,6 +50,16 @@ FIRST, SECOND = (lands("sales/2024-03.csv", generation) for generation in (1, 2)
 
 SCENARIOS = (
     Scenario("a file arrives", (SALES,), (FIRST, delivered()), ends=DONE),
+    Scenario(
+        "a file arrives, and another task reads it",
+        (
+            workflow(
+                {"load": _loads("sales"), "sum": {"kind": "reads", "from": "load", "needs": ["load"]}}, name="sales"
+            ),
+        ),
+        (FIRST, delivered()),
+        ends=DONE,
+    ),
     Scenario(
         "two files meet in one batch",
         (BOTH,),
