@@ -147,7 +147,7 @@ def _details(plan: LoadPlan, job: FinishedJob) -> dict[str, Any]:
 
 def _sources(plan: LoadPlan) -> dict[str, Any]:
     places = [file.place for file in plan.files]
-    if plan.work.task in plan.work.files:
+    if (plan.config.source or plan.work.task) in plan.work.files:
         return {"source": places[0].uri, "generation": places[0].generation}
     told = [{"source": place.uri, "generation": place.generation} for place in places[:_MOST_SOURCES]]
     return {"files": len(places), "sources": told}

@@ -36,7 +36,8 @@ def page(
             "BIGQUERY_EMULATOR_HOST": servers[1],
         }
         for bucket in (settings["LANDING_BUCKET"], settings["ARCHIVE_BUCKET"]):
-            room.storage.create_bucket(bucket, timeout=10)
+            if room.storage.lookup_bucket(bucket, timeout=10) is None:
+                room.storage.create_bucket(bucket, timeout=10)
         page = PageRoom(kind, room, database, topic, settings, tmp_path)
         yield page
         page.service.close()
