@@ -280,7 +280,7 @@ def test_a_mail_server_that_hangs_holds_up_no_task_and_ends_with_its_timeout(
 ) -> None:
     ended: list[float] = []
     with socket.create_server((HOST, 0)) as silent:
-        sends = HTMLSMTPHandler((HOST, silent.getsockname()[1]), "sender@example.com", TO, timeout=1)
+        sends = HTMLSMTPHandler((HOST, silent.getsockname()[1]), "sender@example.com", TO, timeout=2)
         chain = [
             Task(
                 f"t{number}",
@@ -294,8 +294,8 @@ def test_a_mail_server_that_hangs_holds_up_no_task_and_ends_with_its_timeout(
         report = run([*failing_tasks(tmp_path, sends), *chain])
         lasted = time.monotonic() - began
     assert list(report.errors) == ["load"]
-    assert max(ended) - began < 0.8
-    assert 1 <= lasted < 5
+    assert max(ended) - began < 1.8
+    assert 2 <= lasted < 9
     assert re.search("the mail about task load was not sent: .*timed out", caplog.text)
 
 
