@@ -32,11 +32,11 @@ def manager() -> Iterator[SecretManager]:
 
 @pytest.fixture
 def secrets(manager: SecretManager) -> Secrets:
-    return Secrets("local", {"FROM_ENVIRONMENT": SecretStr("here")}, manager.url)
+    return Secrets("local", {"FROM_ENVIRONMENT": SecretStr("kept-in-the-environment")}, manager.url)
 
 
 def test_the_environment_is_asked_first_and_nobody_else(secrets: Secrets, manager: SecretManager) -> None:
-    assert secrets.value("FROM_ENVIRONMENT") == "here"
+    assert secrets.value("FROM_ENVIRONMENT") == "kept-in-the-environment"
     assert manager.asked == []
 
 
