@@ -16,7 +16,18 @@ from sqlalchemy.sql.expression import bindparam
 from database.collecting import keep_files_of_attempt
 from database.keys import TaskKey
 from database.prepared import Prepared, one_or_none
-from database.statuses import CLAIM, FAIL, GO_ON, RESET_AFTER_ATTEMPT, RETRY, SUCCEED, Status, any_of
+from database.statuses import (
+    CLAIM,
+    FAIL,
+    GO_ON,
+    RESET_AFTER_ATTEMPT,
+    RETRY,
+    SKIP_ITSELF,
+    SUCCEED,
+    SkipCause,
+    Status,
+    any_of,
+)
 
 #: How long somebody outside may take when neither the task nor its kind says so, in seconds.
 LONGEST_WAIT_SECONDS = 7 * 24 * 3600
@@ -58,6 +69,10 @@ class Claimed:
     params: Mapping[str, Any]
     #: Whether even the success of this task can make a child SKIPPED.
     success_may_skip: bool
+    #: What must hold for the work to be done at all, as a CEL expression.
+    condition: str | None
+    #: The parents whose results its work needs.
+    reads_results: Sequence[str]
 
 
 _OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id"
@@ -66,6 +81,7 @@ VERSION_COLUMNS = """
     tv.kind, tv.file IS NOT NULL AS takes_file, tv.file -> 'until' IS NOT NULL AS takes_many, tv.config,
     tv.lease_seconds, tv.max_takeovers, tv.retries,
     tv.retry_delay_seconds, tv.retry_max_delay_seconds, tv.timeout_seconds, tv.awaits_completion, tv.success_may_skip,
+    tv.condition, tv.reads_results,
     b.version_id, b.uid AS batch_uid, b.params
 """
 
@@ -246,6 +262,11 @@ class Ended:
     retry_after: float | None = None
     #: Whether the next attempt must wait until this one's outside work is confirmed to have ended.
     ending: bool = False
+    #: Why the task is SKIPPED, if it is.
+    skip_cause: SkipCause | None = None
+    #: What it has returned, as JSON text, or the object that holds it; neither where the details are the result.
+    result: str | None = None
+    result_place: Mapping[str, Any] | None = None
 
 
 def _finish(whose: str) -> str:
@@ -259,13 +280,16 @@ def _finish(whose: str) -> str:
                              THEN clock_timestamp() + CAST(:retry_after AS float8) * interval '1 second' END,
                retried = CASE WHEN reset THEN 0 WHEN CAST(:retry_after AS float8) IS NULL THEN retried
                               ELSE retried + 1 END,
+               skip_cause = CASE WHEN NOT reset THEN CAST(:skip_cause AS text) END,
                reset = false, token = NULL, lease_until = NULL, handle = CASE WHEN :ending THEN handle END,
                awaits_completion = false, ending = ending OR :ending, changed_at = clock_timestamp()
-         WHERE {_OWN} AND status IN {any_of(SUCCEED.sources)} AND status IN {any_of(FAIL.sources)} AND {whose}
+         WHERE {_OWN} AND status IN {any_of(SUCCEED.sources)} AND status IN {any_of(FAIL.sources)}
+           AND status IN {any_of(SKIP_ITSELF.sources)} AND {whose}
         RETURNING workflow_id, batch_id, task_id, attempt, status
     ), closed AS (
         UPDATE task_log l
-           SET status = :status, ended_at = clock_timestamp(), error = :error, details = :details
+           SET status = :status, ended_at = clock_timestamp(), error = :error, details = :details,
+               result = CAST(:result AS jsonb), result_place = CAST(:result_place AS jsonb)
           FROM own
          WHERE l.workflow_id = own.workflow_id AND l.batch_id = own.batch_id AND l.task_id = own.task_id
            AND l.attempt = own.attempt AND l.status = 'PROCESSING'
@@ -276,7 +300,7 @@ def _finish(whose: str) -> str:
 
 _FINISH = Prepared("finish", _finish("token = CAST(:token AS uuid)"))
 _FINISH_AWAITING = text(_finish("awaits_completion AND attempt = :attempt")).bindparams(
-    bindparam("details", type_=JSONB)
+    bindparam("details", type_=JSONB), bindparam("result_place", type_=JSONB(none_as_null=True))
 )
 
 

@@ -72,6 +72,8 @@ SUCCEED = Move("succeed", (Status.PROCESSING,), Status.SUCCESS)
 FAIL = Move("fail", (Status.PROCESSING,), Status.ERROR)
 #: The attempt failed, and another one is due later.
 RETRY = Move("retry", (Status.PROCESSING,), Status.WAITING)
+#: Its work has nothing to do: its condition does not hold, or it says so itself.
+SKIP_ITSELF = Move("skip itself", (Status.PROCESSING,), Status.SKIPPED)
 #: The rule over its parents can no longer be met.
 SKIP = Move("skip", (Status.WAITING,), Status.SKIPPED)
 #: What it is built on has changed: it waits again, and its next attempt has a new number.
@@ -90,7 +92,7 @@ CANCEL = Move("cancel", OPEN, Status.CANCELLED)
 MARKS = {move.target: move for move in (MARK_SUCCESS, MARK_ERROR, MARK_SKIPPED)}
 
 #: What the engine does by itself, and what only people do.
-ENGINE_MOVES = (RELEASE, CLAIM, GO_ON, SUCCEED, FAIL, RETRY, SKIP, RESET, RESET_AFTER_ATTEMPT, BRING_BACK)
+ENGINE_MOVES = (RELEASE, CLAIM, GO_ON, SUCCEED, FAIL, RETRY, SKIP_ITSELF, SKIP, RESET, RESET_AFTER_ATTEMPT, BRING_BACK)
 PEOPLES_MOVES = (RERUN, MARK_SUCCESS, MARK_ERROR, MARK_SKIPPED, CANCEL)
 MOVES = (*ENGINE_MOVES, *PEOPLES_MOVES)
 LEGAL = frozenset((source, move.target) for move in MOVES for source in move.sources)

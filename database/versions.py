@@ -41,7 +41,7 @@ _NEWEST = text("""
 
 _DIFFERENCES = text(f"""
     WITH of_version AS (
-        SELECT v.version_id, v.task_id, v.kind, v.rule, v.disabled, v.file, v.config, ARRAY(
+        SELECT v.version_id, v.task_id, v.kind, v.rule, v.disabled, v.condition, v.file, v.config, ARRAY(
                    SELECT d.parent_id FROM task_dependency d
                     WHERE d.version_id = v.version_id AND d.child_id = v.task_id ORDER BY d.parent_id
                ) AS parents
@@ -52,7 +52,7 @@ _DIFFERENCES = text(f"""
                 WHEN n.task_id IS NULL THEN '{Difference.REMOVED}'
                 WHEN (o.kind, o.rule, o.disabled, o.config, o.parents)
                      = (n.kind, n.rule, n.disabled, n.config, n.parents)
-                     AND o.file IS NOT DISTINCT FROM n.file THEN '{Difference.SAME}'
+                     AND (o.file, o.condition) IS NOT DISTINCT FROM (n.file, n.condition) THEN '{Difference.SAME}'
                 ELSE '{Difference.CHANGED}' END AS difference
       FROM (SELECT * FROM of_version WHERE version_id = :before) o
       FULL JOIN (SELECT * FROM of_version WHERE version_id = :after) n ON n.task_id = o.task_id

@@ -33,6 +33,8 @@ class NewTask:
     retry_max_delay_seconds: int = 900
     timeout_seconds: int | None = None
     awaits_completion: bool = False
+    condition: str | None = None
+    reads_results: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,12 @@ _TASK_IDS = text("SELECT name, task_id FROM task WHERE workflow_id = :workflow_i
 _CREATE_TASK_VERSION = text("""
     INSERT INTO task_version (version_id, task_id, position, kind, rule, parents, allow_failure, disabled,
                               success_may_skip, lease_seconds, max_takeovers, retries, retry_delay_seconds,
-                              retry_max_delay_seconds, timeout_seconds, awaits_completion, file, config)
+                              retry_max_delay_seconds, timeout_seconds, awaits_completion, condition,
+                              reads_results, file, config)
     VALUES (:version_id, :task_id, :position, :kind, :rule, :parents, :allow_failure, :disabled,
             :success_may_skip, :lease_seconds, :max_takeovers, :retries, :retry_delay_seconds,
-            :retry_max_delay_seconds, :timeout_seconds, :awaits_completion, :file, :config)
+            :retry_max_delay_seconds, :timeout_seconds, :awaits_completion, :condition,
+            CAST(:reads_results AS text[]), :file, :config)
 """).bindparams(bindparam("file", type_=JSONB(none_as_null=True)), bindparam("config", type_=JSONB))
 
 # One statement for all: a version may have ten thousand edges.
@@ -144,6 +148,7 @@ def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Seque
             "parents": len(task.needs),
             "file": None if task.file is None else dict(task.file),
             "config": dict(task.config),
+            "reads_results": list(task.reads_results),
         }
         for task in tasks
     ]

@@ -15,6 +15,7 @@ from database.migrating import is_migrated
 from database.sessions import Database
 from run.clients import Clients
 from run.clients.pubsub import PubSubPublisher
+from run.clients.result_objects import ResultObjects
 from run.engine.due import DueTasks
 from run.engine.invariant import Invariant
 from run.engine.life import TaskLife
@@ -80,7 +81,8 @@ def build_service(settings: Settings) -> Service:
     publisher = _choose_publisher(settings)
     kinds = build_kinds(clients)
     names = template_names(settings)
-    life = TaskLife(database, kinds, publisher, names)
+    results = ResultObjects(lambda: clients.storage, settings.archive_bucket)
+    life = TaskLife(database, kinds, publisher, names, results)
     files = FileHandler(database, life, names, _metadata_finder(clients), is_ours)
     ending = Event()
     scanner = Scanner(database, files, clients, is_ours, ending=ending)

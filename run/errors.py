@@ -60,7 +60,14 @@ class PermanentFailure(TaskFailure):
 
 
 class PassingFailure(TaskFailure):
-    """Trying again may help: an outside service was busy or broken."""
+    """Trying again may help: an outside service was busy or broken.
+
+    `after` is when, in seconds from now, if that is known; else the task's retries say.
+    """
+
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None, *, after: float | None = None) -> None:
+        super().__init__(message, details)
+        self.after = after
 
 
 class BadFiles(PassingFailure):

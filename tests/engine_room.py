@@ -25,7 +25,9 @@ from run.workflows.definition import TriggerRule
 
 
 class ToldConfig(KindConfig):
-    """No keys: what a task does is told by the test."""
+    """What a task does is told by the test; `note` is a template for those that are about templates."""
+
+    note: str = ""
 
 
 class Told(Kind[ToldConfig]):
@@ -36,14 +38,15 @@ class Told(Kind[ToldConfig]):
 
     def __init__(self) -> None:
         self.works: list[Work] = []
-        self.orders: dict[str, Callable[[Work], Mapping[str, Any] | None]] = {}
+        self.orders: dict[str, Callable[[Work], Mapping[str, Any] | Progress | None]] = {}
         self._lock = threading.Lock()
 
     def start(self, config: ToldConfig, work: Work) -> Progress:
         with self._lock:
             self.works.append(work)
         order = self.orders.get(work.task)
-        return Finished(order(work) or {}) if order else Finished()
+        told = order(work) if order else None
+        return told if isinstance(told, Progress) else Finished(told or {})
 
     def starts(self, task: str) -> int:
         """How many times the work of this task has begun."""
@@ -300,6 +303,8 @@ def _task(name: str, needs: Sequence[str], details: Mapping[str, Any]) -> NewTas
         retries=details.get("retries", 0),
         timeout_seconds=details.get("timeout_seconds"),
         awaits_completion=details.get("awaits_completion", details.get("kind") == "told_external"),
+        condition=details.get("condition"),
+        reads_results=details.get("reads_results", ()),
         file=details.get("file"),
         config=details.get("config", {}),
     )

@@ -11,10 +11,11 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.models.row import Row, now
@@ -108,6 +109,10 @@ class TaskVersion(Row):
     #: Whether a completion message from outside may end its attempts.
     awaits_completion: Mapped[bool] = mapped_column(server_default="false")
     file: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    #: The CEL condition without which the task is skipped.
+    condition: Mapped[str | None]
+    #: The parents whose results its work needs.
+    reads_results: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     config: Mapped[dict[str, Any]]
 
 

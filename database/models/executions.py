@@ -165,6 +165,7 @@ class TaskLog(Row):
         CheckConstraint("(status = 'PROCESSING') = (ended_at IS NULL)", name="ended_at"),
         CheckConstraint("(status = 'ERROR') = (error IS NOT NULL)", name="error"),
         CheckConstraint("attempt >= 1", name="attempt"),
+        CheckConstraint("result IS NULL OR result_place IS NULL", name="result"),
         Index(
             "uq_task_log_open",
             "workflow_id",
@@ -186,6 +187,10 @@ class TaskLog(Row):
     ended_at: Mapped[datetime | None]
     error: Mapped[str | None]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    #: What a success has returned, any JSON value; where nothing is said, the details are the result.
+    result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    #: The object that holds it instead, when it is too large for a row.
+    result_place: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class AttemptFile(Row):

@@ -91,7 +91,9 @@ class DueTasks:
         kind = self._life.kinds[claimed.kind]
         try:
             config = kind.config.model_validate(claimed.config)
-            ended = kind.cancel(config, make_work(claimed, files, self._names), claimed.handle)
+            results = self._life.results.of_parents(claimed, to_cancel=True)
+            work = make_work(claimed, files, self._names, results=results)
+            ended = kind.cancel(config, work, claimed.handle)
         except (TaskFailure, Unavailable) as error:
             return str(error)
         except Exception as error:  # whatever a kind raises is why the end is not confirmed

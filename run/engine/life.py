@@ -16,7 +16,7 @@ from database.errors import DatabaseError, DatabaseUnavailable
 from database.files import LoggedFile, file_made, files_of_attempt
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
-from database.statuses import TERMINAL, Status
+from database.statuses import TERMINAL, SkipCause, Status
 from run.engine.completions import outcome_of
 from run.engine.handles import StoredHandle
 from run.engine.leases import LeaseKeeper
@@ -26,13 +26,15 @@ from run.engine.outcomes import (
     failure,
     log_outcome,
     names_for_logs,
+    skipped,
     success,
     timed_out,
 )
+from run.engine.results import LargeResults, Results
 from run.engine.work import make_work
 from run.engine.writing import CameOfIt, LaterAgain, write, write_patiently
 from run.errors import Rejected, Unavailable
-from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Work
+from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Skipped, Work
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
 
@@ -48,7 +50,12 @@ class TaskLife:
     """Runs a task of a batch when a message says so, and goes on with it when the sweep does."""
 
     def __init__(
-        self, database: Database, kinds: Mapping[str, Kind[Any]], publisher: Publisher, names: Mapping[str, str]
+        self,
+        database: Database,
+        kinds: Mapping[str, Kind[Any]],
+        publisher: Publisher,
+        names: Mapping[str, str],
+        large_results: LargeResults | None = None,
     ) -> None:
         self._database = database
         self._kinds = kinds
@@ -56,6 +63,7 @@ class TaskLife:
         self._publisher = publisher
         self._names = names
         self._leases = LeaseKeeper(database)
+        self.results = Results(database, large_results)
 
     def execute(self, key: TaskKey) -> None:
         """Live one task message. When this returns, the message's fate is in the database.
@@ -155,11 +163,13 @@ class TaskLife:
         # A database that does not answer is not the task's failure; its lease brings the attempt back.
         files = self._files(claimed)
         kind = self._kinds[claimed.kind]
-        progress: Progress | LaterAgain
+        progress: Progress | LaterAgain | Outcome
         try:
             with self._leases.held(claimed) as is_lost:
-                work = make_work(claimed, files, self._names, is_lost)
+                work = make_work(claimed, files, self._names, is_lost, self.results.of_parents(claimed))
                 progress = self._make_progress(kind, claimed, work, patience)
+                if isinstance(progress, Finished):
+                    progress = self.results.kept(success(progress), claimed)
         except Unavailable as error:
             logger.warning("attempt %s goes on later: %s", claimed.attempt, error, extra=names_for_logs(claimed))
             progress = LaterAgain(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(claimed.polls, 10)))
@@ -167,8 +177,10 @@ class TaskLife:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a kind raises is the outcome of its attempt
             return failure(error, kind)
-        if isinstance(progress, Finished):
-            return success(progress)
+        if isinstance(progress, Skipped):
+            return skipped(SkipCause.RAISED, progress.reason, progress.details)
+        if isinstance(progress, Outcome):
+            return progress
         # Asked once more, and only then given up.
         handle = progress.handle if isinstance(progress, GoesOn) else None
         return timed_out(claimed.timeout_seconds, handle) if claimed.timed_out else progress
@@ -225,9 +237,9 @@ class TaskLife:
 
 def _refuse_what_is_no_progress(progress: object, claimed: Claimed) -> None:
     """A kind that forgets to say how its work stands has a bug; the task must not hang because of it."""
-    if not isinstance(progress, Finished | GoesOn | AwaitsCompletion):
+    if not isinstance(progress, Progress):
         raise TypeError(
-            f"the kind {claimed.kind} returned {progress!r}; it must be Finished, GoesOn or AwaitsCompletion"
+            f"the kind {claimed.kind} returned {progress!r}; it must be Finished, Skipped, GoesOn or AwaitsCompletion"
         )
     if isinstance(progress, AwaitsCompletion) and not claimed.awaits_completion:
         raise TypeError(

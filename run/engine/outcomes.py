@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from database.files import MADE
 from database.keys import TaskKey
 from database.places import NewPlace
 from database.sessions import Transaction
-from database.statuses import Status
+from database.statuses import SkipCause, Status
 from run.engine.dependency_checker import Checked, check_and_trigger_children, check_with_descendants
 from run.engine.retry_policy import Terms, retry_after
 from run.engine.stored_values import storable
@@ -29,6 +30,10 @@ LONGEST_ERROR = 1_000_000
 LONGEST_LOGGED_ERROR = 10_000
 
 
+#: Why an attempt had nothing to do, among the details of its log row.
+SKIPPED = "skipped"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How an attempt has ended."""
@@ -39,23 +44,51 @@ class Outcome:
     moved: tuple[Moved, ...] = ()
     #: Files that later attempts do without, by their ids in the file log, each with its reason.
     set_aside: Mapping[int, str] = field(default_factory=dict)
-    #: Whether another attempt may succeed.
+    #: Whether another attempt may succeed, and in how many seconds, if that was said.
     passing: bool = False
+    retry_in: float | None = None
     #: Whether its work may still go on outside and is to be ended.
     ending: bool = False
     #: What that is known by, when it is newer than what the database has.
     handle: Mapping[str, Any] | None = None
+    #: Why the task is SKIPPED, if it is.
+    skip_cause: SkipCause | None = None
+    #: What was returned, as JSON text, or the object that holds it; neither where the details are the result.
+    result: str | None = None
+    result_place: Mapping[str, Any] | None = None
 
     def ended(self, terms: Terms) -> Ended:
         """The outcome as the rows keep it, with another attempt if there is one left."""
-        again = retry_after(terms) if self.passing else None
-        return Ended(self.status, self.error, dict(self.details), again, self.ending)
+        return Ended(
+            self.status,
+            self.error,
+            dict(self.details),
+            retry_after=retry_after(terms, self.retry_in) if self.passing else None,
+            ending=self.ending,
+            skip_cause=self.skip_cause,
+            result=self.result,
+            result_place=self.result_place,
+        )
 
 
 def success(finished: Finished) -> Outcome:
     """The outcome of work that the other side has confirmed."""
     made = {MADE: vars(finished.made)} if finished.made else {}
-    return Outcome(Status.SUCCESS, details=redacted(storable({**finished.details, **made})), moved=finished.moved)
+    details = redacted(storable({**finished.details, **made}))
+    # What is hidden from people is not hidden from the tasks that need it.
+    result = None if finished.returned is None else as_result(finished.returned.value)
+    return Outcome(Status.SUCCESS, details=details, moved=finished.moved, result=result)
+
+
+def as_result(value: Any) -> str:
+    """A result as the JSON text that is kept."""
+    return json.dumps(storable(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def skipped(cause: SkipCause, reason: str, details: Mapping[str, Any] | None = None) -> Outcome:
+    """The outcome of an attempt that had nothing to do."""
+    told = redacted(storable({**(details or {}), SKIPPED: reason}))
+    return Outcome(Status.SKIPPED, details=told, skip_cause=cause)
 
 
 def failure(error: Exception, kind: Kind[Any]) -> Outcome:
@@ -64,7 +97,9 @@ def failure(error: Exception, kind: Kind[Any]) -> Outcome:
         reasons = {file_log_id: storable(redacted(reason)) for file_log_id, reason in error.reasons.items()}
         return replace(failed(str(error), error.details, passing=True), set_aside=reasons)
     if isinstance(error, TaskFailure):
-        return failed(str(error), error.details, passing=isinstance(error, PassingFailure))
+        after = error.after if isinstance(error, PassingFailure) else None
+        outcome = failed(str(error), error.details, passing=isinstance(error, PassingFailure))
+        return replace(outcome, retry_in=after)
     # What a kind did not expect says nothing about what it may have left running outside.
     text = "".join(traceback.format_exception(error))
     return failed(text, passing=isinstance(error, kind.passing), ending=True)
@@ -111,7 +146,9 @@ def log_outcome(attempt: int, outcome: Outcome, checked: Checked | None, names: 
         logger.warning("attempt %s is in other hands; its outcome is dropped", attempt, extra=names)
         return
     what_follows = _what_follows(checked)
-    if outcome.error is None:
+    if outcome.status is Status.SKIPPED:
+        logger.info("attempt %s is skipped: %s%s", attempt, outcome.details[SKIPPED], what_follows, extra=names)
+    elif outcome.error is None:
         logger.info("attempt %s succeeded%s", attempt, what_follows, extra=names)
     else:
         error = outcome.error[-LONGEST_LOGGED_ERROR:]

@@ -19,13 +19,15 @@ class Terms(Protocol):
     def retry_max_delay_seconds(self) -> int: ...
 
 
-def retry_after(terms: Terms) -> float | None:
-    """In how many seconds the next attempt is due; None when there is none left.
+def retry_after(terms: Terms, asked_for: float | None = None) -> float | None:
+    """In how many seconds the next attempt is due, as many as were `asked_for`; None when there is none left.
 
     Exponential back-off with full jitter, so that many tasks that failed together do not come back together:
     https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
     """
     if terms.retried >= terms.retries:
         return None
+    if asked_for is not None:
+        return asked_for
     ceiling = min(terms.retry_max_delay_seconds, terms.retry_delay_seconds * 2 ** min(terms.retried, 30))
     return random.uniform(0, ceiling)  # noqa: S311 - jitter, not a secret

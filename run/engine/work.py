@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from database.attempts import Claimed
 from database.files import LoggedFile
 from run.engine.stored_values import from_json
+from run.errors import PermanentFailure
 from run.kinds.kind import ObjectVersion, TakenFile, Work
 from run.workflows.batch_identity import BatchTemplate
+from run.workflows.result_names import result_names_in, result_values
 from run.workflows.scope import text_of_params
-from run.workflows.templates import Value
+from run.workflows.templates import TemplateError, Value
 
 
 def make_work(
@@ -20,8 +23,12 @@ def make_work(
     files: Sequence[LoggedFile],
     names: Mapping[str, str],
     is_lost: Callable[[], bool] = lambda: False,
+    results: Mapping[str, Any] | None = None,
 ) -> Work:
-    """Everything that the templates and the work of this attempt may refer to."""
+    """Everything that the templates and the work of this attempt may refer to.
+
+    Raises PermanentFailure when its configuration names a part of a result that is not there.
+    """
     batch_id = claimed.key.batch_id
     batch_values = _template(claimed.batch_template).values_of(batch_id) or {}
     taken = {file.task: _taken(file) for file in files if not file.is_one_of_many}
@@ -35,6 +42,7 @@ def make_work(
         **({} if own is None else own.groups),
         # Of a date that a file gives in full, the batch keeps what its template shows: all its tasks see the same.
         **batch_values,
+        **_result_values(claimed, results or {}),
     }
     return Work(
         workflow=claimed.workflow,
@@ -47,8 +55,18 @@ def make_work(
         batch_values=batch_values,
         files=taken,
         collected=_collected(files),
+        results=results or {},
         is_lost=is_lost,
     )
+
+
+def _result_values(claimed: Claimed, results: Mapping[str, Any]) -> dict[str, str]:
+    if not claimed.reads_results:
+        return {}
+    try:
+        return result_values(result_names_in(claimed.config), results)
+    except TemplateError as error:
+        raise PermanentFailure(str(error)) from error
 
 
 def _collected(files: Sequence[LoggedFile]) -> dict[str, tuple[TakenFile, ...]]:

@@ -31,18 +31,6 @@ def filled_json(value: Any, values: Mapping[str, Value]) -> Any:
     return value
 
 
-def texts_in(value: Any) -> list[str]:
-    """Every text in a JSON value that may be a template."""
-    match value:
-        case str():
-            return [value]
-        case Mapping():
-            return [text for member in value.values() for text in texts_in(member)]
-        case list():
-            return [text for member in value for text in texts_in(member)]
-    return []
-
-
 def header_key(work: Work) -> str:
     """The key of the attempt as plain ASCII without spaces, whatever the batch is called."""
     return quote(work.key, safe="/:@-._~")

@@ -12,12 +12,11 @@ from pydantic import AfterValidator, Field
 
 from run.clients.http import forbidden_host
 from run.kinds.bigquery_names import strict_template_problems
-from run.kinds.filling import texts_in
 from run.kinds.kind import KindConfig
 from run.kinds.secret_name import SecretName
 from run.workflows.durations import TimeLimit, written
 from run.workflows.scope import Scope
-from run.workflows.templates import NameType, template_problems
+from run.workflows.templates import NameType, template_problems, texts_in
 
 #: Asked again, they do no more than asked once: https://www.rfc-editor.org/rfc/rfc9110#name-idempotent-methods
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -77,6 +77,8 @@ class Work:
     files: Mapping[str, TakenFile]
     #: The same of the tasks that take many.
     collected: Mapping[str, tuple[TakenFile, ...]] = field(default_factory=dict)
+    #: What the parents that this task reads have returned, by their names; those that did not succeed have nothing.
+    results: Mapping[str, Any] = field(default_factory=dict)
     #: Stores a handle at once, for what cannot be found again once it is begun: from then on `poll` is called and not
     #: `start`. Raises Unavailable when the attempt is in other hands; nothing may be begun then.
     store_handle: Callable[[Mapping[str, Any]], None] = field(default=_not_at_work, compare=False, repr=False)
@@ -111,13 +113,32 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """What other tasks get as the result of this one: any JSON value, None too."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class Finished:
-    """Confirmed success: what the task log keeps (JSON values only), where files have gone, and a file of our own."""
+    """Confirmed success: what the task log keeps (JSON values only), where files have gone, and a file of our own.
+
+    The details are the task's result, which its children can use, unless something else is `returned`.
+    """
 
     details: Mapping[str, Any] = field(default_factory=dict)
     moved: tuple[Moved, ...] = ()
     #: What a kind that `makes_file` has made; kept in the details.
     made: ObjectVersion | None = None
+    returned: Returned | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """There is nothing to do, and why: the task is SKIPPED, and what that means for its children their rules say."""
+
+    reason: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,7 +157,7 @@ class AwaitsCompletion:
     """Somebody outside has the work now and will say with a completion message that it is done."""
 
 
-Progress = Finished | GoesOn | AwaitsCompletion
+Progress = Finished | Skipped | GoesOn | AwaitsCompletion
 
 
 class Kind(ABC, Generic[ConfigT]):
@@ -167,6 +188,10 @@ class Kind(ABC, Generic[ConfigT]):
     def awaits_completion(self, config: ConfigT) -> bool:  # noqa: ARG002  # For subclasses.
         """Whether `start` ends in AwaitsCompletion, so that a completion message may end the attempt."""
         return False
+
+    def reads_results(self, config: ConfigT) -> Collection[str]:  # noqa: ARG002  # For subclasses.
+        """The parents whose results the work needs, beside those that its templates name."""
+        return ()
 
     @abstractmethod
     def start(self, config: ConfigT, work: Work) -> Progress:

@@ -24,6 +24,11 @@ class Passing:
     #: The parent by the keyword that its result is passed as.
     as_kwargs: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def parents(self) -> frozenset[str]:
+        """The tasks whose results are passed."""
+        return frozenset([*self.as_args, *self.as_kwargs.values()])
+
     def problems(self, needs: Collection[str], rule: TriggerRule) -> Iterator[tuple[str, str]]:
         """Yield (where, reason) for what is wrong; where is `as_args` or `as_kwargs.KEYWORD`."""
         known = frozenset(needs)
@@ -61,6 +66,15 @@ def own_copy(value: Any) -> Any:
     return set(value) if kind is set else value
 
 
+def problem_of_parent(parent: str, needs: Collection[str], rule: TriggerRule, verb: str = "reads") -> str | None:
+    """Why a task with these parents and this rule cannot have the result of that one; None when it can."""
+    if parent not in needs:
+        return f"{verb} the result of '{parent}', which the task does not need{did_you_mean(parent, needs)}"
+    if rule in STARTS_EARLY:
+        return f"{verb} the result of '{parent}', for which the rule {rule} does not wait"
+    return None
+
+
 def problem_of_keyword(keyword: str) -> str | None:
     """Why no result can be passed by this keyword; None when one can."""
     if keyword.isidentifier() and not iskeyword(keyword):
@@ -69,7 +83,5 @@ def problem_of_keyword(keyword: str) -> str | None:
 
 
 def _of_parent(where: str, parent: str, needs: Collection[str], rule: TriggerRule) -> Iterator[tuple[str, str]]:
-    if parent not in needs:
-        yield where, f"passes the result of '{parent}', which the task does not need{did_you_mean(parent, needs)}"
-    elif rule in STARTS_EARLY:
-        yield where, f"passes the result of '{parent}', for which the rule {rule} does not wait"
+    if reason := problem_of_parent(parent, needs, rule, verb="passes"):
+        yield where, reason

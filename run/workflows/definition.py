@@ -38,6 +38,7 @@ _LATER_KEYS = {
     "retry_max_delay_seconds",
     "timeout_seconds",
     "awaits_completion",
+    "reads_results",
     "until",
     "marker",
     "count",
@@ -112,6 +113,8 @@ class TaskDefinition(_Definition):
     timeout_seconds: int | None = None
     #: Whether a completion message from outside may end its attempts, said by its kind.
     awaits_completion: bool = False
+    #: The parents whose results its work needs, said by its kind and its templates.
+    reads_results: tuple[str, ...] = ()
     file: FileTrigger | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from run.workflows.keys import FILE_KEYS, TaskKeys
 from run.workflows.problems import Place
+from run.workflows.result_names import parents_of, problems_of_results, result_names_in
 from run.workflows.scope import Scope
 from run.workflows.sentences import Finding, findings_of, keys_of
 
@@ -48,6 +49,9 @@ class ConfigurableKind(Protocol):
     def awaits_completion(self, config: Any) -> bool:
         """Whether a completion message from outside ends the attempts of a task with this configuration."""
 
+    def reads_results(self, config: Any) -> Collection[str]:
+        """The parents whose results the work needs, beside those that its templates name."""
+
 
 @dataclass(frozen=True)
 class CheckedConfig:
@@ -55,6 +59,8 @@ class CheckedConfig:
 
     values: dict[str, Any] = field(default_factory=dict)
     awaits_completion: bool = False
+    #: The parents whose results its work needs.
+    reads_results: frozenset[str] = frozenset()
 
 
 def check_config(
@@ -69,10 +75,20 @@ def check_config(
         config = kind.config.model_validate(dict(raw), context={"folder": folder})
     except ValidationError as error:
         return CheckedConfig(), findings_of(error, _known_keys(kind))
-    found = kind.problems(config, scope) if scope else ()
-    findings = [(_place(key), f"'{key}': {reason}") for key, reason in found]
     values = config.model_dump(mode="json", by_alias=True)
-    return CheckedConfig(values, awaits_completion=kind.awaits_completion(config)), findings
+    names = result_names_in(values)
+    found = (
+        [] if scope is None else [*_problems_of_results(values, scope), *kind.problems(config, scope.with_names(names))]
+    )
+    findings = [(_place(key), f"'{key}': {reason}") for key, reason in found]
+    reads = parents_of(names).union(kind.reads_results(config))
+    return CheckedConfig(values, kind.awaits_completion(config), reads), findings
+
+
+def _problems_of_results(values: Mapping[str, Any], scope: Scope) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        for reason in problems_of_results(result_names_in(value), scope.needs, scope.rule):
+            yield key, reason
 
 
 def _known_keys(kind: ConfigurableKind) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from run.workflows.definition import FileTrigger, TriggerRule
@@ -37,6 +37,10 @@ class Scope:
         """What has a value beside the text templates, as query parameters have: the batch's names and the params."""
         return frozenset({"batch_id", *self.batch_names, *self.param_names})
 
+    def with_names(self, names: Iterable[str]) -> Scope:
+        """The same scope, in which these names are known as texts too."""
+        return replace(self, names={**self.names, **dict.fromkeys(names, NameType.TEXT)})
+
     @property
     def rerun_by(self) -> tuple[str, ...]:
         """The tasks above whose file, when a newer generation of it arrives, makes this task start again."""
@@ -45,9 +49,10 @@ class Scope:
 
 def text_of_params(params: Mapping[str, Any]) -> dict[str, str]:
     """The params that a template may use, as text: all but lists and mappings; true, false and null as in YAML."""
+    return {name: text_of(value) for name, value in params.items() if not isinstance(value, list | dict)}
+
+
+def text_of(value: Any) -> str:
+    """A JSON value that is no list and no mapping as a template writes it."""
     words = {True: "true", False: "false", None: "null"}
-    return {
-        name: words[value] if value is None or isinstance(value, bool) else str(value)
-        for name, value in params.items()
-        if not isinstance(value, list | dict)
-    }
+    return words[value] if value is None or isinstance(value, bool) else str(value)

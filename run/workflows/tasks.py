@@ -56,6 +56,7 @@ class RawTask:
             retry_max_delay_seconds=keys.retry_max_delay,
             timeout_seconds=by_kind if keys.timeout is None else keys.timeout,
             awaits_completion=checked.awaits_completion,
+            reads_results=tuple(sorted(checked.reads_results)),
             file=self.trigger,
             config=checked.values,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import Any
 
 from run.errors import AcceleratorError
 from run.workflows.dates import ISO, write_date
@@ -16,7 +17,9 @@ Value = str | date
 
 #: What the names of workflows, tasks, params and groups look like.
 NAME = r"[a-z][a-z0-9_]*"
-_USE = re.compile(rf"\{{({NAME})(?::([^{{}}]*))?\}}")
+#: A name, or a way into a value: `results.load_sales.rows`.
+_PATH = r"(?:results|item)(?:\.[^{}.:\s]+)+"
+_USE = re.compile(rf"\{{({_PATH}|{NAME})(?::([^{{}}]*))?\}}")
 
 
 class TemplateError(AcceleratorError):
@@ -38,6 +41,18 @@ class NameUse:
     format: str | None
     start: int
     end: int
+
+
+def texts_in(value: Any) -> list[str]:
+    """Every text in a JSON value that may be a template."""
+    match value:
+        case str():
+            return [value]
+        case Mapping():
+            return [text for member in value.values() for text in texts_in(member)]
+        case list():
+            return [text for member in value for text in texts_in(member)]
+    return []
 
 
 def all_names_in(template: str) -> tuple[NameUse, ...]:

@@ -17,6 +17,7 @@ from run.kinds.kind import (
     Moved,
     ObjectVersion,
     Progress,
+    Skipped,
     TakenFile,
     Work,
 )
@@ -34,6 +35,10 @@ class OutsideConfig(KindConfig):
     fails: int = 0
     #: So many attempts, after those, fail for good.
     refuses: int = 0
+    #: Whether there is nothing to do.
+    skips: bool = False
+    #: A template, such as what a parent has returned.
+    note: str = ""
     #: Whether the other side does not answer when an attempt begins for the first time.
     busy: bool = False
     #: One of many files, by the end of its name, that the first attempt cannot use.
@@ -153,7 +158,9 @@ class External(Outside):
 KINDS = (Outside, Keyless, TakesFile, Reads, Job, External)
 
 
-def _ended(config: OutsideConfig, work: Work) -> Finished:
+def _ended(config: OutsideConfig, work: Work) -> Finished | Skipped:
+    if config.skips:
+        return Skipped("nothing to do")
     if work.attempt <= config.fails:
         raise PassingFailure(f"attempt {work.attempt} was not lucky")
     if work.attempt <= config.fails + config.refuses:

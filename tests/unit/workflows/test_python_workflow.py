@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -38,6 +38,9 @@ class Function:
 
     def awaits_completion(self, config: FunctionKeys) -> bool:
         return False
+
+    def reads_results(self, config: FunctionKeys) -> Collection[str]:
+        return config.passing.parents
 
 
 KINDS: dict[str, ConfigurableKind] = {**TOYS, "python_function": Function()}

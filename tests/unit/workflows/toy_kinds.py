@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +48,9 @@ class Load:
     def awaits_completion(self, config: LoadConfig) -> bool:
         return False
 
+    def reads_results(self, config: LoadConfig) -> Collection[str]:
+        return ()
+
 
 class QueryConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,6 +82,9 @@ class Query:
     def awaits_completion(self, config: QueryConfig) -> bool:
         return False
 
+    def reads_results(self, config: QueryConfig) -> Collection[str]:
+        return ()
+
 
 class CallConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,6 +107,9 @@ class Call:
 
     def awaits_completion(self, config: CallConfig) -> bool:
         return config.wait
+
+    def reads_results(self, config: CallConfig) -> Collection[str]:
+        return ()
 
 
 KINDS: dict[str, ConfigurableKind] = {"load": Load(), "query": Query(), "call": Call()}

@@ -84,6 +84,28 @@ SCENARIOS = (
         ends={"2024-03 taste": "ERROR", "2024-03": "SUCCESS"},
     ),
     Scenario(
+        "a task that reads what its parent has returned, and one that has nothing to do",
+        (
+            workflow(
+                {
+                    "mix": {},
+                    "bake": {"needs": ["mix"], "note": "the attempt {results.mix.attempt}"},
+                    "taste": {"needs": ["bake"], "skips": True},
+                    "serve": {"needs": ["taste"]},
+                    "clean": {"needs": ["taste"], "rule": "none_failed"},
+                }
+            ),
+        ),
+        (starts(), delivered()),
+        ends={
+            "2024-03 bake": "SUCCESS",
+            "2024-03 taste": "SKIPPED raised",
+            "2024-03 serve": "SKIPPED rule",
+            "2024-03 clean": "SUCCESS",
+            "2024-03": "SUCCESS",
+        },
+    ),
+    Scenario(
         "a retry",
         (chain(fails=2, retries=3),),
         (starts(), delivered(), *LATER, *LATER),

@@ -1,0 +1,76 @@
+"""Results between tasks: small ones stay in the database, large ones go to an object of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from database.attempts import Claimed
+from database.results import results_of_parents
+from database.sessions import Database
+from run.engine.outcomes import Outcome
+from run.errors import PermanentFailure
+
+#: The largest result that the database keeps, and the largest of all, in bytes of JSON.
+MOST_BYTES_IN_DATABASE = 64 * 1024
+MOST_BYTES = 64 * 1024 * 1024
+
+
+class LargeResults(Protocol):
+    """Where results go that are too large for a row; both raise TaskFailure or Unavailable."""
+
+    def write(self, name: str, content: bytes) -> Mapping[str, Any]:
+        """Write the content under this name; what it is found by (JSON values only)."""
+
+    def read(self, place: Mapping[str, Any]) -> bytes:
+        """The content that was written there."""
+
+
+class Results:
+    """Keeps what tasks return, and hands it to those that come after them."""
+
+    def __init__(self, database: Database, large: LargeResults | None = None) -> None:
+        self._database = database
+        self._large = large
+
+    def of_parents(self, claimed: Claimed, *, to_cancel: bool = False) -> dict[str, Any]:
+        """What the parents that this attempt reads have returned; those that did not succeed are left out.
+
+        To end what it has begun outside, what they returned before will do, whatever has become of them since.
+        """
+        names = claimed.reads_results
+        if not names:
+            return {}
+        stored = self._database.transact(
+            lambda tx: results_of_parents(tx, claimed.key, claimed.version_id, names, even_former=to_cancel)
+        )
+        return {
+            task: result.value if result.place is None else json.loads(self._places().read(result.place))
+            for task, result in stored.items()
+        }
+
+    def kept(self, outcome: Outcome, claimed: Claimed) -> Outcome:
+        """The outcome with its result where it belongs."""
+        if outcome.result is None:
+            return outcome
+        content = outcome.result.encode()
+        if len(content) <= MOST_BYTES_IN_DATABASE:
+            return outcome
+        if len(content) > MOST_BYTES:
+            raise PermanentFailure(
+                f"the result has {len(content):,} bytes of JSON, and {MOST_BYTES:,} are the most; write it to a file "
+                "or a table, and return where that is"
+            )
+        return replace(outcome, result=None, result_place=self._places().write(_name(claimed), content))
+
+    def _places(self) -> LargeResults:
+        if self._large is None:
+            raise PermanentFailure(f"results of more than {MOST_BYTES_IN_DATABASE:,} bytes have no place here")
+        return self._large
+
+
+def _name(claimed: Claimed) -> str:
+    # The token keeps a worker that lost its lease from writing over what the next one has written.
+    return f"{claimed.batch_uid}/{claimed.task}/{claimed.attempt}-{claimed.token}.json"

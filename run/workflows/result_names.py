@@ -1,0 +1,69 @@
+"""The results of parents as names in templates: `{results.load_sales.rows}`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from run.workflows.arguments import problem_of_parent
+from run.workflows.definition import TriggerRule
+from run.workflows.problems import did_you_mean
+from run.workflows.scope import text_of
+from run.workflows.templates import TemplateError, all_names_in, texts_in
+
+_PREFIX = "results."
+
+
+def result_names_in(value: Any) -> frozenset[str]:
+    """Every `results.TASK...` that a template somewhere in this JSON value uses."""
+    uses = (use.name for template in texts_in(value) if _PREFIX in template for use in all_names_in(template))
+    return frozenset(name for name in uses if name.startswith(_PREFIX))
+
+
+def parents_of(names: Iterable[str]) -> frozenset[str]:
+    """The tasks whose results these names are, or are parts of."""
+    return frozenset(name.split(".")[1] for name in names)
+
+
+def problems_of_results(names: Collection[str], needs: Collection[str], rule: TriggerRule) -> Iterator[str]:
+    """Yield why a task with these parents cannot use one of these names."""
+    for name in sorted(names):
+        parent = name.split(".")[1]
+        if reason := problem_of_parent(parent, needs, rule):
+            yield f"'{{{name}}}' {reason}"
+
+
+def result_values(names: Iterable[str], results: Mapping[str, Any]) -> dict[str, str]:
+    """What each name stands for; raises TemplateError naming what is not there, and what is."""
+    return {name: _text_at(name, results) for name in sorted(names)}
+
+
+def _text_at(name: str, results: Mapping[str, Any]) -> str:
+    _, task, *path = name.split(".")
+    if task not in results:
+        raise TemplateError(f"'{{{name}}}': the task '{task}' has no result, because no attempt of it succeeded")
+    value, place = results[task], f"the result of '{task}'"
+    for part in path:
+        value = _member(name, place, value, part)
+        place = f"{place}, '{part}'"
+    if isinstance(value, list | Mapping):
+        raise TemplateError(f"'{{{name}}}': {place} is {_described(value)}, which has no text; name a part of it")
+    return text_of(value)
+
+
+def _member(name: str, place: str, value: Any, part: str) -> Any:
+    if isinstance(value, Mapping) and part in value:
+        return value[part]
+    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+        return value[int(part)]
+    hint = did_you_mean(part, value) if isinstance(value, Mapping) else ""
+    raise TemplateError(f"'{{{name}}}': {place} is {_described(value)} without '{part}'{hint}")
+
+
+def _described(value: Any) -> str:
+    match value:
+        case Mapping():
+            return f"a mapping of {', '.join(map(repr, sorted(value)[:20])) or 'nothing'}"
+        case list():
+            return f"a list of {len(value)}"
+    return f"the value {text_of(value)!r}"
