@@ -113,6 +113,8 @@ class ListedTask:
     reset: bool
     skip_cause: str | None
     skipped_because_of: str | None
+    #: What its last attempt has said about having nothing to do.
+    skip_reason: str | None
     started_at: datetime | None
     ended_at: datetime | None
     #: The gist of the last attempt's error; None once the task has ended otherwise, as when a person marks it.
@@ -143,7 +145,9 @@ class ShownBatch:
 _TASKS = text(f"""
     SELECT t.name AS task, tv.kind, bt.status, bt.attempt, bt.takeovers, bt.retried, tv.retries, tv.timeout_seconds,
            tv.rule, tv.allow_failure, own.version_id IS NULL AS removed, bt.reset,
-           bt.skip_cause, s.name AS skipped_because_of, l.started_at, l.ended_at,
+           bt.skip_cause, s.name AS skipped_because_of,
+           CASE WHEN bt.status = l.status THEN left(l.details ->> 'skipped', 1000) END AS skip_reason,
+           l.started_at, l.ended_at,
            CASE WHEN bt.status NOT IN ('SUCCESS', 'SKIPPED') THEN {GIST} END AS error,
            'gs://' || f.bucket || '/' || f.object AS file, f.generation,
            'gs://' || f.place_bucket || '/' || f.place_object AS place,

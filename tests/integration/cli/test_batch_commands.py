@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from run.kinds.kind import Skipped
 from tests.engine_room import failing
 from tests.integration.cli.conftest import CommandLine
 from tests.integration.cli.workflow_files import NUMBERED, SALES, chain
@@ -184,6 +185,16 @@ def test_show_gives_the_last_line_of_a_traceback(cli: CommandLine) -> None:
     (task,) = cli.json("batch", "show", "cake", "2024-03")["tasks"]
     assert task["error"] == "ZeroDivisionError: too little flour"
     assert "Traceback" in cli.good("batch", "show", "cake", "2024-03", "--attempts")
+
+
+def test_show_gives_the_reason_of_a_task_that_had_nothing_to_do(cli: CommandLine) -> None:
+    cli.room.told.orders["mix"] = lambda _work: Skipped("no flour in the house")
+    cli.room.apply({"mix": []})
+    cli.room.start()
+    cli.room.deliver_all()
+    assert "skipped because its own work said so: no flour in the house" in cli.good("batch", "show", "cake", "2024-03")
+    shown = cli.json("batch", "show", "cake", "2024-03")
+    assert shown["tasks"][0]["skip_reason"] == "no flour in the house"
 
 
 def test_attempts_are_shown_with_their_whole_error_and_what_they_told(half_baked: CommandLine) -> None:
