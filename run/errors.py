@@ -9,6 +9,7 @@ AcceleratorError
 ├── Unavailable              something we need does not answer now; not acked, comes again
 └── TaskFailure              the work of a task ended in an error; its attempt is ERROR
     ├── PermanentFailure     trying again cannot help
+    │   └── ConditionError   the `when` of a task says neither true nor false
     └── PassingFailure       trying again may help
         └── BadFiles         some of many files cannot be used; trying again does without them
 """
@@ -57,6 +58,10 @@ class TaskFailure(AcceleratorError):
 
 class PermanentFailure(TaskFailure):
     """Trying again cannot help: bad input, a missing permission, a wrong query."""
+
+
+class ConditionError(PermanentFailure):
+    """The condition of a task cannot be evaluated, or is neither true nor false; the message says it and why."""
 
 
 class PassingFailure(TaskFailure):

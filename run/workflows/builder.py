@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from run.workflows.batch_identity import BatchTemplate
+from run.workflows.conditions import Condition
 from run.workflows.definition import FileTrigger, TaskDefinition, WorkflowDefinition
 from run.workflows.graph import ancestors, faults_of, topological_order
 from run.workflows.keys import WorkflowKeys, problem_of_name
@@ -153,6 +154,9 @@ class _Builder:
         if task.kind is not None:
             checked, findings = check_config(task.kind, task.raw_config, scope, self._folder)
             self._problems += task.problems(findings)
+        if task.keys.when is not None:
+            reasons = Condition(task.keys.when).problems(scope)
+            self._problems += task.problems((("when",), f"'when': {reason}") for reason in reasons)
         return task.define(checked)
 
 

@@ -43,6 +43,7 @@ _LATER_KEYS = {
     "marker",
     "count",
     "quiet_seconds",
+    "when",
 }
 
 
@@ -102,6 +103,8 @@ class TaskDefinition(_Definition):
     kind: str
     needs: tuple[str, ...] = ()
     rule: TriggerRule = TriggerRule.all_success
+    #: The condition, asked when an attempt begins; false skips the task.
+    when: str | None = None
     allow_failure: bool = False
     disabled: bool = False
     lease_seconds: int = Field(default=60, ge=10, le=3600)

@@ -55,6 +55,7 @@ class TaskKeys(BaseModel):
     kind: str = ""
     needs: tuple[str, ...] = ()
     rule: TriggerRule = TriggerRule.all_success
+    when: str | None = None
     allow_failure: bool = False
     disabled: bool = False
     lease_seconds: int = Field(default=60, ge=10, le=3600)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from run.errors import InvalidWorkflow
 from run.workflows.arguments import effective_arguments
 from run.workflows.definition import TriggerRule
 from run.workflows.process_logs import ProcessLogs, TaskLog
@@ -17,6 +18,7 @@ from run.workflows.process_report import Failure, Outcome, ProcessReport, Skippe
 from run.workflows.process_workers import InThreads, OneAfterAnother, Workers
 from run.workflows.python_tasks import Task, in_order
 from run.workflows.results import as_json
+from run.workflows.scope import Scope
 from run.workflows.signals import Skip
 from run.workflows.trigger_rules import Verdict, is_failure_to_blame, judge
 
@@ -24,12 +26,16 @@ from run.workflows.trigger_rules import Verdict, is_failure_to_blame, judge
 class Process:
     """Functions that depend on each other; as a context manager it opens their log files, and closes them.
 
-    Raises InvalidWorkflow, a ValueError, when names repeat, parents are unknown, or tasks wait for each other.
+    `params` is what conditions read as such. Raises InvalidWorkflow, a ValueError, when names repeat, parents are
+    unknown, tasks wait for each other, or a condition asks for what is not there.
     """
 
-    def __init__(self, tasks: Iterable[Task]) -> None:
+    def __init__(self, tasks: Iterable[Task], *, params: Mapping[str, Any] | None = None) -> None:
         #: By name, parents before children, however they came.
         self.tasks: Mapping[str, Task] = in_order(tasks)
+        self.params: Mapping[str, Any] = as_json(dict(params or {}), "params")
+        if problems := list(problems_of_conditions(self.tasks.values(), self.params)):
+            raise InvalidWorkflow("\n".join(problems))
         self._logs = ProcessLogs(self.tasks)
 
     def __enter__(self) -> Self:
@@ -50,7 +56,7 @@ class Process:
             with self:
                 return self.run(parallel=parallel, max_workers=max_workers)
         with Mailroom() as mailroom, InThreads(max_workers) if parallel else OneAfterAnother() as workers:
-            return _Run(self.tasks, self._logs, mailroom, workers).to_the_end()
+            return _Run(self, self._logs, mailroom, workers).to_the_end()
 
 
 @dataclass
@@ -77,8 +83,9 @@ class _Parents:
 class _Run:
     """One run. Its thread alone decides what starts and what never will; workers only tell how their tasks ended."""
 
-    def __init__(self, tasks: Mapping[str, Task], logs: ProcessLogs, mailroom: Mailroom, workers: Workers) -> None:
-        self._tasks = tasks
+    def __init__(self, process: Process, logs: ProcessLogs, mailroom: Mailroom, workers: Workers) -> None:
+        self._tasks = tasks = process.tasks
+        self._params = process.params
         self._logs = logs
         self._mailroom = mailroom
         self._workers = workers
@@ -132,7 +139,7 @@ class _Run:
     def _start(self, task: Task) -> None:
         results, log = self._results(task), self._logs.of(task.name)
         self._running += 1
-        self._workers.take(lambda: (task, outcome_of(task, results, log)))
+        self._workers.take(lambda: (task, outcome_of(task, results, log, self._params)))
 
     def _results(self, task: Task) -> dict[str, Any]:
         """The results of those parents that have succeeded."""
@@ -152,11 +159,30 @@ class _Run:
         return [task for task in self._tasks if task in found]
 
 
-def outcome_of(task: Task, results: Mapping[str, Any], log: TaskLog) -> Outcome:
-    """Call the function of a task with the results of its parents; raises KeyboardInterrupt and nothing else."""
+def problems_of_conditions(tasks: Iterable[Task], params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why a condition cannot be asked in a process, which has params and results, and no batch."""
+    for task in tasks:
+        if task.condition is None:
+            continue
+        scope = Scope({}, None, param_names=tuple(params), needs=task.needs, rule=TriggerRule(task.rule))
+        yield from (f"task '{task.name}': 'when': {reason}" for reason in task.condition.problems(scope))
+        if "batch_id" in task.condition.names():
+            yield f"task '{task.name}': 'when': a process has no batch, and so no batch_id"
+
+
+def outcome_of(
+    task: Task, results: Mapping[str, Any], log: TaskLog, params: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Call the function of a task with the results of its parents, unless its condition is false.
+
+    Raises KeyboardInterrupt and nothing else.
+    """
     started_at = datetime.now(UTC)
     log.say("INFO", f"Starting {task.name}.")
     try:
+        if task.condition is not None and not task.condition.holds(params or {}, results, {}):
+            log.say("INFO", f"Skipped {task.name}: {task.condition.not_met}")
+            return Skipped("branch", reason=task.condition.not_met)
         with log.speaking():
             result = _result_of(task, results)
     except Skip as skip:

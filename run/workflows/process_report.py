@@ -13,8 +13,8 @@ from run.redaction import redacted
 from run.workflows.python_tasks import Task
 from run.workflows.trigger_rules import SUCCESS_MAY_SKIP
 
-#: As in the service: a failure above, the task's own rule, or the function itself.
-SkipCause = Literal["upstream_failed", "rule", "raised"]
+#: As in the service: a failure above, the task's own rule, its condition, or the function itself.
+SkipCause = Literal["upstream_failed", "rule", "branch", "raised"]
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ def report_of(
             case Skipped(cause="rule"):
                 unwanted = tuple(parent for parent in task.needs if _is_unwanted(parent, task, errors, skipped))
                 skipped[name] = Skipped("rule", unwanted, f"its rule {task.rule} can no longer be met")
-            case Skipped() as raised:
-                skipped[name] = raised
+            case Skipped() as by_itself:
+                skipped[name] = by_itself
     return ProcessReport(successes, errors, skipped, started_at, ended_at)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from run.errors import InvalidWorkflow
 from run.notifications.email import HTMLSMTPHandler
 from run.workflows.arguments import Passing, problem_of_keyword
+from run.workflows.conditions import Condition
 from run.workflows.definition import TriggerRule
 from run.workflows.graph import faults_of, topological_order
 
@@ -56,6 +58,8 @@ class Task:
     html_mail_handler: HTMLSMTPHandler | None = None
     rule: str = TriggerRule.all_success
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: A condition in CEL; when it is false the task is skipped.
+    when: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or any(sign.isspace() for sign in self.name):
@@ -70,6 +74,11 @@ class Task:
         """The names of the tasks that must end first."""
         # One parent may be named twice, to pass its result by two keywords.
         return tuple(dict.fromkeys(dependency.task_name for dependency in self.dependencies))
+
+    @cached_property
+    def condition(self) -> Condition | None:
+        """The condition of `when`."""
+        return None if self.when is None else Condition(self.when)
 
     @property
     def passing(self) -> Passing:
@@ -96,6 +105,15 @@ class Task:
         yield from (f"{count} results are passed as '{one}'" for one, count in Counter(passed).items() if count > 1)
         for _, reason in self.passing.problems(self.needs, TriggerRule(self.rule)):
             yield reason
+        yield from self._problems_of_condition()
+
+    def _problems_of_condition(self) -> Iterator[str]:
+        if "when" in self.options:
+            yield "'when' is no option, because a Process asks it too; write Task(..., when='...')"
+        if self.when is not None and not isinstance(self.when, str):
+            raise TypeError(f"task '{self.name}': when is a condition as a text, such as 'results.load.rows > 0'")
+        if self.condition is not None:
+            yield from (f"'when': {reason}" for reason in self.condition.problems(None))
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,6 +89,8 @@ class _Writer:
             yield from task.options.items()
             yield "kind", FUNCTION_KIND
             yield "rule", str(task.rule)
+            if task.when is not None:
+                yield "when", task.when
             yield from self._call_of(task)
         if task.needs:
             yield "needs", list(task.needs)
