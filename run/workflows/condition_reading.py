@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from run.workflows.condition_syntax import COLLECTED, Call, Constant, Field, Items, Loop, Name, Node
+from run.workflows.condition_syntax import COLLECTED, Call, Constant, Field, Items, Loop, Name, Node, parts_of
 from run.workflows.patterns import FilePattern, InvalidPattern
 
 #: The two mappings; of each, a condition says which members it reads.
@@ -31,13 +31,17 @@ class Reading:
     names: list[Use] = field(default_factory=list)
     params: list[Use] = field(default_factory=list)
     results: list[Use] = field(default_factory=list)
+    #: Of params and results, the members that a loop may look at as a whole in each of its turns.
+    repeated: dict[str, set[str]] = field(default_factory=lambda: {root: set() for root in ROOTS})
     #: What no condition may do: the place and the reason.
     faults: list[tuple[int, str]] = field(default_factory=list)
+    #: Whether this part is what a loop with a loop inside goes through.
+    _is_nesting: bool = False
 
     def walk(self, node: Node, variables: frozenset[str] = frozenset()) -> None:
         """Note what this part uses; `variables` are those of the loops around it."""
         if (member := _member(node, variables)) is not None:
-            self._note_member(*member)
+            self._note_member(*member, is_repeated=self._is_nesting or bool(variables))
             return
         match node:
             case Name(at, name):
@@ -63,7 +67,9 @@ class Reading:
     def _walk_loop(self, loop: Loop, variables: frozenset[str]) -> None:
         if loop.variable in (*ROOTS, "batch_id"):
             self.faults.append((loop.at, f"a variable of {_LOOPS} may not be called '{loop.variable}'"))
+        is_nesting, self._is_nesting = self._is_nesting, self._is_nesting or _has_loop(loop.step)
         self.walk(loop.over, variables)
+        self._is_nesting = is_nesting
         self.walk(loop.step, variables | {loop.variable, COLLECTED})
 
     def _note_name(self, at: int, name: str, variables: frozenset[str]) -> None:
@@ -74,10 +80,12 @@ class Reading:
         elif name not in variables and name not in _TYPES:
             self.names.append(Use(at, name))
 
-    def _note_member(self, root: Name, member: str) -> None:
+    def _note_member(self, root: Name, member: str, *, is_repeated: bool) -> None:
         self.names.append(Use(root.at, root.name))
         uses = self.params if root.name == "params" else self.results
         uses.append(Use(root.at, member))
+        if is_repeated:
+            self.repeated[root.name].add(member)
 
     def _check_call(self, call: Call, variables: frozenset[str]) -> None:
         # What is built in a loop could double with each turn; numbers that are counted there are COLLECTED.
@@ -115,16 +123,11 @@ def _member(node: Node, variables: frozenset[str]) -> tuple[Name, str] | None:
 
 
 def _names_in(node: Node) -> Iterator[Name]:
-    match node:
-        case Name():
-            yield node
-        case Field(of=of):
-            yield from _names_in(of)
-        case Call(args=below) | Items(members=below):
-            for child in below:
-                yield from _names_in(child)
-        case Loop(over=over, step=step):
-            yield from (*_names_in(over), *_names_in(step))
+    return (part for part in parts_of(node) if isinstance(part, Name))
+
+
+def _has_loop(node: Node) -> bool:
+    return any(isinstance(part, Loop) for part in parts_of(node))
 
 
 def _problem_of_pattern(pattern: str) -> str | None:

@@ -93,6 +93,7 @@ _SENTENCES: Sequence[tuple[str, Callable[..., str]]] = [
     (r"No matching overloads found : \((\w+)\)\.(\w+)\(", lambda of, name: f"'{name}' does not go with ({_word(of)})"),
     (r"No matching overloads found : ([^\s(]+)\((.*)\)", _overload),
     (r"No matching overloads found : <jump_condition>", lambda: "what stands before '?' is not true or false"),
+    (r"No matching overloads found : _(&&|\|\|)_", lambda operator: f"'{operator}' takes true and false only"),
     (r"Key not found in map : (.*)", _no_such_key),
     (r"SELECT to non-message", lambda: "it asks for a key of what is no mapping"),
     (r"Index error: index=(-?\d+) size=(\d+)", lambda index, size: f"a list of {size} has no element [{index}]"),

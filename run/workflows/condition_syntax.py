@@ -7,7 +7,7 @@ own reader would bring Google's packages into definitions, for a dozen fields.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,21 @@ def read_tree(serialized: bytes) -> Node:
         pair = _fields(entry)
         positions[pair[1][0]] = _first(pair, 2, 0)
     return _node(parsed[2][0], positions)
+
+
+def parts_of(node: Node) -> Iterator[Node]:
+    """The node itself and every one below it."""
+    yield node
+    below: tuple[Node, ...] = ()
+    match node:
+        case Field(of=of):
+            below = (of,)
+        case Call(args=below) | Items(members=below):
+            pass
+        case Loop(over=over, step=step):
+            below = (over, step)
+    for child in below:
+        yield from parts_of(child)
 
 
 def _node(data: bytes, positions: Mapping[int, int]) -> Node:

@@ -7,23 +7,25 @@ from typing import Any
 #: What a condition reads may weigh so much: each value 8 and each text its signs. It bounds the time of an evaluation,
 #: during which no other thread of the process goes on.
 MOST_WEIGHT = 500_000
+#: What its loops may look at as a whole in each of their turns, of which there are up to 10,000.
+MOST_WEIGHT_IN_LOOPS = 10_000
 #: The library reads values by recursion in C++, where too deep a one would end the process.
 _DEEPEST = 64
 _LARGEST_INT = 2**63 - 1
 
 
-def own_values(read: dict[str, Any]) -> dict[str, Any]:
+def own_values(read: dict[str, Any], most: int = MOST_WEIGHT) -> dict[str, Any]:
     """A copy of what is read; a whole number beyond 64 bits becomes one with a fraction, as in other JSON readers.
 
     Raises ValueError when it is too much, too deep, or no JSON.
     """
-    copy: dict[str, Any] = _Copying().copy(read, 0)
+    copy: dict[str, Any] = _Copying(most).copy(read, 0)
     return copy
 
 
 class _Copying:
-    def __init__(self) -> None:
-        self._left = MOST_WEIGHT
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
 
     def copy(self, value: Any, depth: int) -> Any:
         if depth > _DEEPEST:
@@ -43,7 +45,8 @@ class _Copying:
     def _take(self, weight: int) -> None:
         self._left -= weight
         if self._left < 0:
-            raise ValueError(f"what it reads is larger than a condition may read, about {MOST_WEIGHT:,} signs of JSON")
+            where = "in loops" if self._most < MOST_WEIGHT else "at all"
+            raise ValueError(f"it reads more than a condition may {where}, about {self._most:,} signs of JSON")
 
 
 def _with_fraction(value: int) -> float:

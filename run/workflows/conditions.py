@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from run.errors import ConditionError
 from run.workflows.condition_reading import ROOTS, Reading, Use
 from run.workflows.condition_sentences import findings_of_parser, reason_of_evaluation, type_in_words
 from run.workflows.condition_syntax import read_tree
-from run.workflows.condition_values import own_values
+from run.workflows.condition_values import MOST_WEIGHT_IN_LOOPS, own_values
 from run.workflows.dates import ISO, write_date
 from run.workflows.definition import TriggerRule
 from run.workflows.problems import did_you_mean
@@ -57,7 +57,8 @@ class Condition:
         """Whether the task is to be done.
 
         `results` has the results of the parents that succeeded, of which None is none; `names` has batch_id and the
-        names of the batch. Params and results are JSON values. Raises ConditionError, never false, when that cannot be said.
+        names of the batch. Params and results are JSON values.
+        Raises ConditionError, and is never false, when that cannot be said.
         """
         if self._faults:
             raise self._error(f"cannot be read: {self._faults[0]}")
@@ -91,7 +92,7 @@ class Condition:
             self._faults.append("half of a surrogate pair is no text")
         else:
             try:
-                self._expression = _environment({}).compile(self.text, disable_check=True)
+                self._expression = _environment().compile(self.text, disable_check=True)
             except RuntimeError as error:
                 # What follows the first mistake is mostly because of it.
                 self._faults += self._sentences(str(error))[:1]
@@ -119,7 +120,7 @@ class Condition:
     def _mistyped(self, known: Iterable[str]) -> Iterator[str]:
         """What the library's checker says: unknown functions, types that do not go together, no truth value."""
         try:
-            checked = _environment(dict.fromkeys(known, "string")).compile(self.text)
+            checked = _environment(*known).compile(self.text)
         except RuntimeError as error:
             yield from self._sentences(str(error))
             return
@@ -148,6 +149,11 @@ class Condition:
             "params": {name: value for name, value in params.items() if name in used},
             "results": {name: results[name] for name in self.results_read() if results.get(name) is not None},
         }
+        repeated = self._reading.repeated
+        own_values(
+            {root: {name: of[name] for name in repeated[root] if name in of} for root, of in read.items()},
+            MOST_WEIGHT_IN_LOOPS,
+        )
         return {**texts, **own_values(read)}
 
 
@@ -159,9 +165,10 @@ def _problem_of_result(use: Use, needs: Iterable[str], rule: TriggerRule) -> str
     return None
 
 
-def _environment(variables: Mapping[str, str]) -> Any:
+@lru_cache
+def _environment(*names: str) -> Any:
     from cel_expr_python import cel  # noqa: PLC0415  # Most processes never meet a condition; it takes 10 MB.
 
     of_json = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
-    typed = {name: of_json if name in ROOTS else cel.Type.STRING for name in variables}
+    typed = {name: of_json if name in ROOTS else cel.Type.STRING for name in names}
     return cel.NewEnv(variables=typed)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from database.statuses import SkipCause
-from run.errors import PermanentFailure
+from run.errors import ConditionError, InvalidWorkflow, PermanentFailure
 from run.workflows import Process, ProcessFailed, ProcessReport, Retry, Skip, Task, TaskDependency
 from tests.six_tasks import RESULTS, generate_report, six_tasks
 
@@ -509,3 +509,72 @@ def test_a_failed_process_can_fail_the_task_that_runs_it(bench: Bench) -> None:
     assert str(error) == "failed: bad (ValueError: it went wrong); not executed: kid"
     assert isinstance(error.__cause__, ValueError)
     assert list(error.details["skipped"]) == ["kid"]
+
+
+@both_ways
+def test_a_condition_chooses_a_branch_and_the_join_goes_on(bench: Bench, parallel: bool) -> None:
+    tasks = [
+        bench.task("load", lambda: {"rows": 7}),
+        bench.task("rebuild", after=["load"], when="results.load.rows > params.limit"),
+        bench.task("append", after=["load"], when="results.load.rows <= params.limit"),
+        bench.task("below_append", after=["append"]),
+        bench.task("publish", after=["rebuild", "append"], rule="none_failed_min_one_success"),
+    ]
+    with Process(tasks, params={"limit": 5}) as process:
+        report = process.run(parallel=parallel)
+    assert list(report.successes) == ["load", "rebuild", "publish"]
+    assert {name: (one.cause, one.reason) for name, one in report.skipped.items()} == {
+        "append": ("branch", "its condition is false: results.load.rows <= params.limit"),
+        "below_append": ("rule", "its rule all_success can no longer be met"),
+    }
+    assert {one.cause for one in report.skipped.values()} <= {cause.value for cause in SkipCause}
+    assert "append" not in bench.begun
+    assert "Skipped append: its condition is false" in bench.log.read_text(encoding="utf-8")
+
+
+@both_ways
+def test_a_condition_that_cannot_be_evaluated_is_an_error_of_its_task(bench: Bench, parallel: bool) -> None:
+    load = bench.task("load", lambda: {"rows": 7})
+    asks = bench.task("asks", after=["load"], when="results.load.lines > 1")
+    report = bench.run(load, asks, bench.task("below", after=["asks"]), parallel=parallel)
+    assert bench.begun == ["load"]
+    assert isinstance(report.errors["asks"].exception, ConditionError)
+    assert "cannot be evaluated: there is no key" in str(report.errors["asks"])
+    assert report.skipped["below"].because_of == ("asks",)
+
+
+def test_a_skipped_parent_and_one_that_returns_nothing_have_no_result(bench: Bench) -> None:
+    report = bench.run(
+        bench.task("nothing"),
+        bench.task("skipped", lambda: 1, when="false"),
+        bench.task(
+            "asks",
+            after=["nothing", "skipped"],
+            rule="all_done",
+            when="!has(results.nothing) && !has(results.skipped)",
+        ),
+    )
+    assert list(report.successes) == ["nothing", "asks"]
+
+
+def test_a_wrong_condition_is_refused_before_anything_runs(bench: Bench) -> None:
+    with pytest.raises(InvalidWorkflow, match="task 'a': 'when': sign 4: it ends too early"):
+        bench.task("a", when="1 +")
+    with pytest.raises(TypeError, match="when is a condition as a text"):
+        bench.task("a", when=True)
+    with pytest.raises(InvalidWorkflow, match="'when' is no option"):
+        bench.task("a", options={"when": "true"})
+    with pytest.raises(InvalidWorkflow) as caught:
+        Process(
+            [
+                bench.task("a", when="params.limt > 1"),
+                bench.task("b", when='batch_id == "x"'),
+                bench.task("c", when="results.a == 1"),
+            ],
+            params={"limit": 5},
+        )
+    assert str(caught.value).splitlines() == [
+        "task 'a': 'when': sign 1: the workflow has no param 'limt'; did you mean 'limit'?",
+        "task 'b': 'when': a process has no batch, and so no batch_id",
+        "task 'c': 'when': sign 1: it reads the result of 'a', which the task does not need",
+    ]

@@ -124,6 +124,7 @@ def test_every_key_of_a_task_and_of_a_workflow_can_be_said(tmp_path: Path) -> No
                 kwargs={"currency": "EUR"},
                 dependencies=[dependency],
                 rule="all_done",
+                when='results.load.rows > 0 || batch_id == "x"',
                 options={"retries": 3, "timeout": "5m", "allow_failure": True},
             ),
             KindTask("load", "load", {"file": r"gs://b/(?P<period>\d+)", "table": "t"}),
@@ -150,6 +151,7 @@ def test_every_key_of_a_task_and_of_a_workflow_can_be_said(tmp_path: Path) -> No
             results_as_args: [load]
             results_as_kwargs: {{x: load}}
             rule: all_done
+            when: results.load.rows > 0 || batch_id == "x"
             retries: 3
             timeout: 5m
             allow_failure: true

@@ -132,6 +132,7 @@ def test_a_later_key_written_with_its_default_is_no_change_and_with_another_valu
         ("retry_max_delay", "15m", "16m"),
         ("max_takeovers", "3", "4"),
         ("timeout", "null", "1h"),
+        ("when", "null", "params.limit > 1"),
     ]:
         written = f"    kind: query\n    {key}: "
         assert read(tmp_path, PROFIT.replace("    kind: query\n", f"{written}{default}\n")).digest == digest, key
