@@ -31,25 +31,24 @@ class Reading:
     names: list[Use] = field(default_factory=list)
     params: list[Use] = field(default_factory=list)
     results: list[Use] = field(default_factory=list)
-    #: Of params and results, the members that a loop may look at as a whole in each of its turns.
+    #: Of params and results, the members that a loop may look at as a whole in each turn, or that a costly one does.
     repeated: dict[str, set[str]] = field(default_factory=lambda: {root: set() for root in ROOTS})
     #: What no condition may do: the place and the reason.
     faults: list[tuple[int, str]] = field(default_factory=list)
-    #: Whether this part is what a loop with a loop inside goes through.
-    _is_nesting: bool = False
+    #: Whether this part is what a costly loop goes through.
+    _is_costly: bool = False
 
     def walk(self, node: Node, variables: frozenset[str] = frozenset()) -> None:
         """Note what this part uses; `variables` are those of the loops around it."""
-        if (member := _member(node, variables)) is not None:
-            self._note_member(*member, is_repeated=self._is_nesting or bool(variables))
+        if (member := _member(node)) is not None:
+            self._note_member(*member, is_repeated=self._is_costly or bool(variables))
             return
         match node:
             case Name(at, name):
                 self._note_name(at, name, variables)
             case Field(of=of):
                 self.walk(of, variables)
-            case Call(function="_+_", args=(Name(name=collected), Items(members=added))) if collected == COLLECTED:
-                # The loop's own way to collect; nobody has written this list.
+            case Call() if (added := _collected(node)) is not None:
                 self._walk_all(added, variables)
             case Call():
                 self._check_call(node, variables)
@@ -67,13 +66,13 @@ class Reading:
     def _walk_loop(self, loop: Loop, variables: frozenset[str]) -> None:
         if loop.variable in (*ROOTS, "batch_id"):
             self.faults.append((loop.at, f"a variable of {_LOOPS} may not be called '{loop.variable}'"))
-        is_nesting, self._is_nesting = self._is_nesting, self._is_nesting or _has_loop(loop.step)
+        was_costly, self._is_costly = self._is_costly, self._is_costly or _is_costly(loop.step)
         self.walk(loop.over, variables)
-        self._is_nesting = is_nesting
+        self._is_costly = was_costly
         self.walk(loop.step, variables | {loop.variable, COLLECTED})
 
     def _note_name(self, at: int, name: str, variables: frozenset[str]) -> None:
-        if name in ROOTS and name not in variables:
+        if name in ROOTS:
             self.names.append(Use(at, name))
             example = "params.NAME" if name == "params" else "results.TASK"
             self.faults.append((at, f"'{name}' cannot be used as a whole; write {example}"))
@@ -109,15 +108,15 @@ class Reading:
             self.faults.append((items.at, reason))
 
 
-def _member(node: Node, variables: frozenset[str]) -> tuple[Name, str] | None:
+def _member(node: Node) -> tuple[Name, str] | None:
     """The mapping and the key when exactly one member of it is used: root.key, root["key"], "key" in root."""
     match node:
-        case Field(of=Name(name=name) as root, field=key) if name in ROOTS and name not in variables:
+        case Field(of=Name(name=name) as root, field=key) if name in ROOTS:
             return root, key
         case (
             Call(function="_[_]", args=(Name(name=name) as root, Constant(text=str(key))))
             | Call(function="@in", args=(Constant(text=str(key)), Name(name=name) as root))
-        ) if name in ROOTS and name not in variables:
+        ) if name in ROOTS:
             return root, key
     return None
 
@@ -126,8 +125,18 @@ def _names_in(node: Node) -> Iterator[Name]:
     return (part for part in parts_of(node) if isinstance(part, Name))
 
 
-def _has_loop(node: Node) -> bool:
-    return any(isinstance(part, Loop) for part in parts_of(node))
+def _is_costly(step: Node) -> bool:
+    """Whether a loop takes more time or memory than it goes through: another one is inside, or it makes a list."""
+    # The library makes the list of map and filter anew in each turn, and keeps all of them until the end.
+    return any(isinstance(part, Loop) or _collected(part) is not None for part in parts_of(step))
+
+
+def _collected(node: Node) -> tuple[Node, ...] | None:
+    """What map or filter adds to its list in a turn; nobody has written the list that it is in."""
+    match node:
+        case Call(function="_+_", args=(Name(name=name), Items(members=added))) if name == COLLECTED:
+            return added
+    return None
 
 
 def _problem_of_pattern(pattern: str) -> str | None:

@@ -7,7 +7,8 @@ from typing import Any
 #: What a condition reads may weigh so much: each value 8 and each text its signs. It bounds the time of an evaluation,
 #: during which no other thread of the process goes on.
 MOST_WEIGHT = 500_000
-#: What its loops may look at as a whole in each of their turns, of which there are up to 10,000.
+#: What its loops may look at as a whole in each of their turns, of which there are up to 10,000; and what map and
+#: filter go through, because the library keeps a list for each of their turns.
 MOST_WEIGHT_IN_LOOPS = 10_000
 #: The library reads values by recursion in C++, where too deep a one would end the process.
 _DEEPEST = 64

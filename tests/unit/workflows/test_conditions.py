@@ -78,6 +78,8 @@ results.load.parts.all(part, has(part.ok))
 results.load.parts.exists_one(part, part.ok)
 results.load.parts.filter(part, part.ok).size() == 1
 results.load.parts.map(part, part.ok) == [true, false]
+params.tags.map(tag, tag != "a", size(tag)) == [1]
+params.tags.map(tag, type(tag) == string) == [true, true]
 params.options == {"dry": false, "none": null}
 params.limit > 3 ? results.load.rows > 1 : false
 timestamp(params.day) > timestamp("2024-03-01T00:00:00Z")
@@ -273,10 +275,12 @@ def test_a_value_that_is_nested_without_end_is_an_error() -> None:
     [
         "params.tags.exists(tag, results.load == tag)",
         "results.load.exists(one, params.tags.exists(tag, tag == one))",
+        "results.load.filter(one, one == 2) == [2]",
+        "results.load.map(one, one == 2, one) == [2]",
         "[results.load].exists(all, params.tags.exists(tag, params.tags.exists(other, all == tag)))",
     ],
 )
-def test_what_a_loop_looks_at_in_every_turn_is_small(text: str) -> None:
+def test_what_a_loop_looks_at_in_every_turn_or_makes_a_list_of_is_small(text: str) -> None:
     condition = Condition(text)
     assert condition.holds(PARAMS, {"load": [1] * 1_000}, {}) is False
     with pytest.raises(ConditionError, match="it reads more than a condition may in loops, about 10,000 signs"):
