@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,9 @@ class _Builder:
             checked, findings = check_config(task.kind, task.raw_config, scope, self._folder)
             self._problems += task.problems(findings)
         if task.keys.when is not None:
-            reasons = Condition(task.keys.when).problems(scope)
-            self._problems += task.problems((("when",), f"'when': {reason}") for reason in reasons)
+            condition = Condition(task.keys.when)
+            self._problems += task.problems((("when",), f"'when': {reason}") for reason in condition.problems(scope))
+            checked = replace(checked, reads_results=checked.reads_results | condition.results_read())
         return task.define(checked)
 
 

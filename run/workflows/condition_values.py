@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from run.workflows.results import UNSTORABLE
+
 #: What a condition reads may weigh so much: each value 8 and each text its signs. It bounds the time of an evaluation,
 #: during which no other thread of the process goes on.
 MOST_WEIGHT = 500_000
@@ -31,6 +33,9 @@ class _Copying:
     def copy(self, value: Any, depth: int) -> Any:
         if depth > _DEEPEST:
             raise ValueError(f"what it reads is nested more than {_DEEPEST} levels deep")
+        if isinstance(value, str) and UNSTORABLE.search(value):
+            # The library ends a text at its first NUL.
+            raise ValueError("what it reads has a text with NUL or half of a surrogate pair")
         self._take(8 + (len(value) if isinstance(value, str) else 0))
         match value:
             case None | bool() | str() | float():

@@ -7,16 +7,15 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from run.errors import ConditionError
-from run.workflows.condition_reading import ROOTS, Reading, Use
+from run.workflows.arguments import problem_of_parent
+from run.workflows.condition_reading import ROOTS, Reading
 from run.workflows.condition_sentences import findings_of_parser, reason_of_evaluation, type_in_words
 from run.workflows.condition_syntax import read_tree
 from run.workflows.condition_values import MOST_WEIGHT_IN_LOOPS, own_values
 from run.workflows.dates import ISO, write_date
-from run.workflows.definition import TriggerRule
 from run.workflows.problems import did_you_mean
 from run.workflows.scope import Scope
 from run.workflows.templates import Value
-from run.workflows.trigger_rules import STARTS_EARLY
 
 #: The library stops at 32 levels and 10,000 elements by itself.
 MOST_SIGNS = 1_000
@@ -114,8 +113,8 @@ class Condition:
 
     def _unreadable_results(self, scope: Scope) -> Iterator[str]:
         for use in self._reading.results:
-            if reason := _problem_of_result(use, scope.needs, scope.rule):
-                yield f"{self._place(use.at)}: {reason}"
+            if reason := problem_of_parent(use.name, scope.needs, scope.rule):
+                yield f"{self._place(use.at)}: it {reason}"
 
     def _mistyped(self, known: Iterable[str]) -> Iterator[str]:
         """What the library's checker says: unknown functions, types that do not go together, no truth value."""
@@ -155,14 +154,6 @@ class Condition:
             MOST_WEIGHT_IN_LOOPS,
         )
         return {**texts, **own_values(read)}
-
-
-def _problem_of_result(use: Use, needs: Iterable[str], rule: TriggerRule) -> str | None:
-    if use.name not in needs:
-        return f"it reads the result of '{use.name}', which the task does not need{did_you_mean(use.name, needs)}"
-    if rule in STARTS_EARLY:
-        return f"it reads the result of '{use.name}', for which the rule {rule} does not wait"
-    return None
 
 
 @lru_cache

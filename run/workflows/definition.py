@@ -116,7 +116,7 @@ class TaskDefinition(_Definition):
     timeout_seconds: int | None = None
     #: Whether a completion message from outside may end its attempts, said by its kind.
     awaits_completion: bool = False
-    #: The parents whose results its work needs, said by its kind and its templates.
+    #: The parents whose results its work needs, said by its kind, its templates and its condition.
     reads_results: tuple[str, ...] = ()
     file: FileTrigger | None = None
     config: dict[str, Any] = Field(default_factory=dict)

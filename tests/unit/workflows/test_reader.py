@@ -324,3 +324,12 @@ def test_the_examples_of_the_documentation_are_sound(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.yaml"
         path.write_text(example, encoding="utf-8")
         assert read_workflow(path, kinds, SETTINGS).tasks
+
+
+def test_the_results_that_a_condition_reads_are_needed_by_its_task(tmp_path: Path) -> None:
+    text = PROFIT.replace("    rule: all_done\n", "    when: results.load_sales.rows > 0 && params.limit > 1\n")
+    report = read(tmp_path, text).tasks[-1]
+    assert (report.when, report.reads_results) == (
+        "results.load_sales.rows > 0 && params.limit > 1",
+        ("load_sales",),
+    )
