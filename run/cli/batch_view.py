@@ -135,7 +135,7 @@ def _why_skipped(task: ListedTask) -> str:
     words = {
         SkipCause.UPSTREAM_FAILED: f"skipped because {task.skipped_because_of} failed",
         SkipCause.RULE: f"skipped because its rule {task.rule} cannot be met any more",
-        SkipCause.BRANCH: "skipped because its condition is false",
+        SkipCause.BRANCH: f"skipped because {task.skip_reason or 'its condition is false'}",
         SkipCause.RAISED: "skipped because its own work said so"
         + (f": {task.skip_reason}" if task.skip_reason else ""),
         SkipCause.MARKED: "skipped because a person marked it",

@@ -53,5 +53,6 @@ def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:
         retry_max_delay_seconds=task.retry_max_delay_seconds,
         timeout_seconds=task.timeout_seconds,
         awaits_completion=task.awaits_completion,
+        condition=task.when,
         reads_results=task.reads_results,
     )

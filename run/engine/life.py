@@ -18,6 +18,7 @@ from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import TERMINAL, SkipCause, Status
 from run.engine.completions import outcome_of
+from run.engine.conditions import skip_unless_needed
 from run.engine.handles import StoredHandle
 from run.engine.leases import LeaseKeeper
 from run.engine.outcomes import (
@@ -163,13 +164,17 @@ class TaskLife:
         # A database that does not answer is not the task's failure; its lease brings the attempt back.
         files = self._files(claimed)
         kind = self._kinds[claimed.kind]
-        progress: Progress | LaterAgain | Outcome
+        progress: Progress | LaterAgain
         try:
             with self._leases.held(claimed) as is_lost:
-                work = make_work(claimed, files, self._names, is_lost, self.results.of_parents(claimed))
+                results = self.results.of_parents(claimed)
+                unneeded = skip_unless_needed(claimed, results)
+                if unneeded is not None:
+                    return unneeded
+                work = make_work(claimed, files, self._names, is_lost, results)
                 progress = self._make_progress(kind, claimed, work, patience)
                 if isinstance(progress, Finished):
-                    progress = self.results.kept(success(progress), claimed)
+                    return self.results.kept(success(progress), claimed)
         except Unavailable as error:
             logger.warning("attempt %s goes on later: %s", claimed.attempt, error, extra=names_for_logs(claimed))
             progress = LaterAgain(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(claimed.polls, 10)))
@@ -179,8 +184,6 @@ class TaskLife:
             return failure(error, kind)
         if isinstance(progress, Skipped):
             return skipped(SkipCause.RAISED, progress.reason, progress.details)
-        if isinstance(progress, Outcome):
-            return progress
         # Asked once more, and only then given up.
         handle = progress.handle if isinstance(progress, GoesOn) else None
         return timed_out(claimed.timeout_seconds, handle) if claimed.timed_out else progress

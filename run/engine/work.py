@@ -29,35 +29,39 @@ def make_work(
 
     Raises PermanentFailure when its configuration names a part of a result that is not there.
     """
-    batch_id = claimed.key.batch_id
-    batch_values = _template(claimed.batch_template).values_of(batch_id) or {}
+    of_batch = batch_values(claimed)
     taken = {file.task: _taken(file) for file in files if not file.is_one_of_many}
     own = taken.get(claimed.task)
     values: dict[str, Value] = {
         **names,
         "workflow": claimed.workflow,
         "task": claimed.task,
-        "batch_id": batch_id,
+        "batch_id": claimed.key.batch_id,
         **text_of_params(claimed.params),
         **({} if own is None else own.groups),
         # Of a date that a file gives in full, the batch keeps what its template shows: all its tasks see the same.
-        **batch_values,
+        **of_batch,
         **_result_values(claimed, results or {}),
     }
     return Work(
         workflow=claimed.workflow,
-        batch_id=batch_id,
+        batch_id=claimed.key.batch_id,
         task=claimed.task,
         attempt=claimed.attempt,
         batch_uid=claimed.batch_uid,
         values=values,
         params=claimed.params,
-        batch_values=batch_values,
+        batch_values=of_batch,
         files=taken,
         collected=_collected(files),
         results=results or {},
         is_lost=is_lost,
     )
+
+
+def batch_values(claimed: Claimed) -> Mapping[str, Value]:
+    """The names of the batch id's template with their values."""
+    return _template(claimed.batch_template).values_of(claimed.key.batch_id) or {}
 
 
 def _result_values(claimed: Claimed, results: Mapping[str, Any]) -> dict[str, str]:
