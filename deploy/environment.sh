@@ -5,10 +5,12 @@ KEYS=(
   PROJECT REGION SERVICE TOPIC LANDING_BUCKET ARCHIVE_BUCKET BIGQUERY_LOCATION BIGQUERY_DATASETS
   SQL_INSTANCE SQL_TIER SQL_AVAILABILITY SQL_MAX_CONNECTIONS DATABASE_SECRET_VERSION
   THREADS MAX_INSTANCES CPU MEMORY INGRESS LOG_LEVEL
-  SECRETS DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL
+  SECRETS CLOUD_RUN_JOBS DATAFORM_ACCOUNTS
+  DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL
 )
 # A service without them has its defaults.
-OPTIONAL=" SECRETS DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL "
+OPTIONAL=" SECRETS CLOUD_RUN_JOBS DATAFORM_ACCOUNTS "
+OPTIONAL+="DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL "
 NUMBERS=" SQL_MAX_CONNECTIONS DATABASE_SECRET_VERSION THREADS MAX_INSTANCES "
 
 # While a deployment is under way, instances of two revisions are connected.
@@ -86,6 +88,8 @@ value_problems() {
   local key=$1 value=${!1:-} allowed='^[A-Za-z0-9._-]+$'
   [ "$key" != BIGQUERY_DATASETS ] || allowed='^[A-Za-z0-9_]+( [A-Za-z0-9_]+)*$'
   [ "$key" != SECRETS ] || allowed='^[A-Za-z0-9_-]+( [A-Za-z0-9_-]+)*$'
+  [ "$key" != CLOUD_RUN_JOBS ] || allowed='^[a-z][a-z0-9-]*( [a-z][a-z0-9-]*)*$'
+  [ "$key" != DATAFORM_ACCOUNTS ] || allowed='^[a-z0-9-]+@[a-z0-9.-]+( [a-z0-9-]+@[a-z0-9.-]+)*$'
   [[ $key != *_URL ]] || allowed='^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._/-]*)?$'
   [ "$key" != SERVICE ] || allowed='^[a-z][a-z0-9-]{4,20}[a-z0-9]$'
   [[ $NUMBERS != *" $key "* ]] || allowed='^[1-9][0-9]{0,5}$'

@@ -205,6 +205,36 @@ create_secrets() {
   done
 }
 
+allow_dataform() {
+  local account
+  [ -n "$DATAFORM_ACCOUNTS" ] || return 0
+  say "Dataform"
+  gcloud services enable dataform.googleapis.com
+  # gcloud knows no policy of a single repository.
+  grant_project "$RUNTIME_ACCOUNT" roles/dataform.editor
+  # Dataform lets nobody run queries as an account that they may not act as:
+  # https://docs.cloud.google.com/dataform/docs/strict-act-as-mode
+  for account in $DATAFORM_ACCOUNTS; do
+    grant iam service-accounts add-iam-policy-binding "$account" \
+      --member="serviceAccount:$RUNTIME_ACCOUNT" --role=roles/iam.serviceAccountUser
+  done
+}
+
+allow_jobs() {
+  local job
+  [ -n "$CLOUD_RUN_JOBS" ] || return 0
+  say "Cloud Run jobs"
+  for job in $CLOUD_RUN_JOBS; do
+    if exists gcloud run jobs describe "$job" --region="$REGION"; then
+      # With less, an execution cannot differ from its job: https://docs.cloud.google.com/run/docs/execute/jobs
+      grant run jobs add-iam-policy-binding "$job" --region="$REGION" \
+        --member="serviceAccount:$RUNTIME_ACCOUNT" --role=roles/run.developer
+    else
+      say "There is no job $job in $REGION yet; create it, and run this again"
+    fi
+  done
+}
+
 [ $# -eq 1 ] || fail "Usage: deploy/setup.sh deploy/NAME.env"
 read_environment "$1"
 enable_apis
@@ -219,4 +249,6 @@ create_schedule
 create_database
 create_database_secret
 create_secrets
+allow_dataform
+allow_jobs
 say "Done. Next: deploy/submit.sh $1"

@@ -282,6 +282,47 @@ def test_the_service_may_read_the_secrets_that_the_file_names_and_no_others(term
     assert [command for command in _set_up(terminal) if command[1:3] == ["secrets", "create"]] == []
 
 
+def test_without_dataform_and_jobs_the_service_has_no_rights_there(terminal: Terminal) -> None:
+    terminal.edit(CLOUD_RUN_JOBS=None, DATAFORM_ACCOUNTS=None)
+    told = "\n".join(shlex.join(command) for command in _set_up(terminal))
+    assert "dataform" not in told
+    assert ("run", "jobs") not in {tuple(command[1:3]) for command in terminal.commands()}
+
+
+def test_the_service_may_use_dataform_and_act_as_the_accounts_that_the_file_names(terminal: Terminal) -> None:
+    accounts = ["dataform@my-project.iam.gserviceaccount.com", "123456789012-compute@developer.gserviceaccount.com"]
+    before = _granted(_set_up(terminal), RUNTIME_ACCOUNT)
+    terminal.edit(DATAFORM_ACCOUNTS=" ".join(accounts))
+    commands = _set_up(terminal)
+    assert _granted(commands, RUNTIME_ACCOUNT) - before == {
+        ("my-project", "roles/dataform.editor"),
+        *((account, "roles/iam.serviceAccountUser") for account in accounts),
+    }
+    _one(commands, "services", "enable", "dataform.googleapis.com")
+
+
+def test_the_service_may_run_the_jobs_that_the_file_names_once_they_are_there(terminal: Terminal) -> None:
+    before = _granted(_set_up(terminal), RUNTIME_ACCOUNT)
+    terminal.edit(CLOUD_RUN_JOBS="extract-orders later")
+    shim = str(terminal.folder / "bin" / "gcloud")
+    log = {"STAND_IN_LOG": str(terminal.folder / "log")}
+    subprocess.run([shim, "run", "jobs", "create", "extract-orders"], env=log, check=True)
+    done = terminal.run("setup.sh")
+    assert done.returncode == 0, done.stderr
+    assert "There is no job later in europe-west1 yet; create it" in done.stdout
+    assert _granted(terminal.commands(), RUNTIME_ACCOUNT) - before == {("extract-orders", "roles/run.developer")}
+    grant = _one(terminal.commands(), "run", "jobs", "add-iam-policy-binding", "extract-orders")
+    assert "--region=europe-west1" in grant
+
+
+def test_what_is_no_job_and_no_account_is_refused(terminal: Terminal) -> None:
+    terminal.edit(CLOUD_RUN_JOBS="europe-west1/extract", DATAFORM_ACCOUNTS="dataform")
+    done = terminal.run("setup.sh")
+    assert "CLOUD_RUN_JOBS: 'europe-west1/extract' does not match" in done.stderr
+    assert "DATAFORM_ACCOUNTS: 'dataform' does not match" in done.stderr
+    assert terminal.commands() == []
+
+
 def test_a_secret_without_a_value_is_said_with_the_command_that_gives_it_one(terminal: Terminal) -> None:
     terminal.edit(SECRETS="crm-token")
     said = "crm-token has no value yet; give it one with: gcloud secrets versions add crm-token"
