@@ -20,7 +20,7 @@ SCOPE = "https://analysis.windows.net/powerbi/api/.default"
 #: As many as Power BI keeps of a dataset at most:
 #: https://learn.microsoft.com/rest/api/power-bi/datasets/get-refresh-history-in-group
 MOST_KEPT = 60
-_PAUSE_SECONDS = 60.0
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 24 * 3600.0
 _RUNNING = frozenset({"Unknown", "InProgress", "NotStarted"})
 _MUST_HAVE = (
     "the app needs the tenant setting that lets service principals use Power BI's APIs, and must be a member, "
@@ -191,7 +191,7 @@ def _said(answer: Answer) -> str:
 
 
 def _seconds(retry_after: str) -> float:
-    return float(retry_after) if retry_after.isdecimal() else _PAUSE_SECONDS
+    return min(float(retry_after), _LONGEST_PAUSE_SECONDS) if retry_after.isdecimal() else _PAUSE_SECONDS
 
 
 def _refresh(told: Mapping[str, Any]) -> Refresh:

@@ -100,6 +100,7 @@ class _Attempt:
     def __init__(self, power_bi: PowerBi, config: PowerBiRefreshConfig, work: Work, handle: Mapping[str, Any]) -> None:
         self._power_bi = power_bi
         self._config = config
+        self._work = work
         self._request = request_of(config, work.values)
         self._handle = handle
         self._moment = Moment.read(handle)
@@ -167,6 +168,8 @@ class _Attempt:
         if other is not None:
             return GoesOn(self._handle, seconds_until_next_look(history, other))
         refuse_over_budget(self._dataset, history, self._config.budget)
+        # A worker that has slept since it looked, and has lost the attempt meanwhile, must not begin another one.
+        self._work.store_handle(self._handle)
         try:
             refresh_id = self._power_bi.refresh(self._dataset, self._request)
         except AlreadyRefreshing:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from pydantic import SecretStr
 
 from database.sessions import Database
 from run.clients import Clients
+from run.clients.power_bi import Dataset, History
 from run.kinds.kind import Progress, Work
 from run.kinds.power_bi_refresh import PowerBiRefresh
 from run.kinds.refresh_options import PowerBiRefreshConfig
@@ -19,6 +22,7 @@ from run.settings import Settings
 from tests.engine_room import ME, EngineRoom
 from tests.servers.microsoft_login import CLIENT_ID, SECRET, TENANT, MicrosoftLogin
 from tests.servers.power_bi import CREDENTIALS, DATASET, GATEWAY, REPORT, WORKSPACE, PowerBiServer, failed
+from tests.servers.wire import Answered
 
 APP = {"workspace": WORKSPACE, "tenant": TENANT, "client_id": CLIENT_ID, "client_secret": {"secret": "POWER_BI"}}
 STANDARD = {**APP, "dataset": DATASET}
@@ -166,6 +170,52 @@ def test_two_workers_of_one_attempt_that_ask_at_the_same_time_follow_one_refresh
     assert [one["requestId"] for one in power_bi.ours()] == list(followed)
 
 
+def sleep_before_asking(clients: Clients, meanwhile: Callable[[], object]) -> None:
+    """Let the first worker sleep after it has seen that nothing is in the way of a refresh."""
+    power_bi = clients.power_bi(TENANT, CLIENT_ID, SECRET)
+    look, looks = power_bi.history, count(1)
+
+    def history(dataset: Dataset) -> History:
+        seen = look(dataset)
+        if next(looks) == 2:
+            meanwhile()
+        return seen
+
+    power_bi.history = history  # type: ignore[method-assign]
+
+
+@each_way
+def test_a_worker_that_slept_before_asking_begins_nothing_when_another_has_refreshed_meanwhile(
+    room: EngineRoom, power_bi: PowerBiServer, clients: Clients, config: dict[str, Any]
+) -> None:
+    def be_taken_over() -> None:
+        room.pass_time(120)
+        room.execute("refresh")
+        power_bi.end_all()
+        go_on(room)
+
+    sleep_before_asking(clients, be_taken_over)
+    begin(room, config)
+    assert room.log("refresh") == [(1, "SUCCESS", None)]
+    assert len(power_bi.requests("POST")) == 1
+
+
+@each_way
+def test_a_worker_that_slept_before_asking_begins_nothing_for_a_batch_that_was_cancelled_meanwhile(
+    room: EngineRoom, power_bi: PowerBiServer, clients: Clients, config: dict[str, Any]
+) -> None:
+    def be_cancelled() -> None:
+        room.moves.cancel_batch("cake", "2024-03", ME)
+        room.pass_time(600)
+        room.sweep()
+
+    sleep_before_asking(clients, be_cancelled)
+    begin(room, config)
+    assert power_bi.requests("POST") == []
+    go_on(room, 600)
+    assert room.rows("SELECT * FROM cancellation") == []
+
+
 def test_two_batches_that_need_the_dataset_share_a_refresh_that_began_after_both(
     room: EngineRoom, power_bi: PowerBiServer
 ) -> None:
@@ -180,6 +230,17 @@ def test_two_batches_that_need_the_dataset_share_a_refresh_that_began_after_both
     for _ in range(2):
         go_on(room)
     assert room.statuses()["refresh"] == room.statuses("2024-04")["refresh"] == "SUCCESS"
+    assert len(power_bi.ours()) == 1
+
+
+@pytest.mark.parametrize("seconds", ["9" * 20, "9" * 400])
+def test_a_power_bi_that_names_no_sensible_time_is_asked_again_within_a_day(
+    room: EngineRoom, power_bi: PowerBiServer, seconds: str
+) -> None:
+    power_bi.fails[POST] = [Answered(429, {"message": "You have exceeded the amount"}, {"Retry-After": seconds})]
+    begin(room)
+    assert room.statuses()["refresh"] == "PROCESSING"
+    go_on(room, 24 * 3600)
     assert len(power_bi.ours()) == 1
 
 
@@ -256,4 +317,5 @@ def test_no_row_has_the_secret_or_a_token(room: EngineRoom, power_bi: PowerBiSer
 
 
 def _work() -> Work:
-    return Work("w", "2024-03", "refresh", 1, "b", {"batch_id": "2024-03"}, {}, {}, {})
+    work = Work("w", "2024-03", "refresh", 1, "b", {"batch_id": "2024-03"}, {}, {}, {})
+    return replace(work, store_handle=lambda _handle: None)

@@ -91,6 +91,8 @@ class Attempt:
             params={},
             batch_values={},
             files={},
+            # Nobody takes the attempt away here; tests/integration/kinds/test_power_bi_in_the_engine.py does.
+            store_handle=lambda _handle: None,
         )
 
     def look(self) -> Progress:
@@ -520,6 +522,12 @@ def test_the_ninth_refresh_of_a_day_is_refused_before_it_is_asked_for(
     with pytest.raises(PassingFailure, match=r"8 times in the last 24 hours.* daily_budget is 8.* 2024-03-16 13:00"):
         Attempt(kind, STANDARD).finish()
     assert eight.requests("POST") == []
+
+
+def test_the_reason_says_when_there_is_room_however_many_there_were(kind: PowerBiRefresh, eight: PowerBiServer) -> None:
+    """By hand people refresh more often than the budget allows: then more of them must be a day old."""
+    with pytest.raises(PassingFailure, match=r"8 times in the last 24 hours.* daily_budget is 3.* 2024-03-17 09:00"):
+        Attempt(kind, {**STANDARD, "daily_budget": 3}).finish()
 
 
 def test_the_eighth_refresh_is_not_refused(kind: PowerBiRefresh, eight: PowerBiServer) -> None:
