@@ -17,12 +17,13 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
 
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 
 #: An answer is read up to so many bytes.
 MOST_BYTES = 1_000_000
-_CONNECT_SECONDS = 10.0
+_CONNECT_SECONDS, _LEAST_SECONDS = 10.0, 0.5
 _CHUNK = 65_536
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog"})
 _METADATA_IPV6 = IPv6Address("fd20:ce::254")
@@ -30,7 +31,7 @@ _METADATA_IPV6 = IPv6Address("fd20:ce::254")
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be asked; `seconds` is the longest silence, and how long the body of an answer is read."""
+    """What is to be asked; `seconds` is the longest silence, and when the body of an answer is read no further."""
 
     method: str
     url: str
@@ -94,31 +95,36 @@ def _exchange(session: requests.Session, request: Request) -> Response:
     except requests.RequestException as error:
         raise Unavailable(f"no answer to {request} ({type(error).__name__})") from error
     with answered:
-        content, is_whole = _content(answered, deadline)
-    text = content.decode(_encoding(answered), errors="replace")
-    return Response(answered.status_code, answered.headers, text, is_whole)
+        # A body that came with a late head is here already.
+        content, is_whole = _content(answered, max(deadline, time.monotonic() + _LEAST_SECONDS))
+    return Response(answered.status_code, answered.headers, _text(answered, content), is_whole)
 
 
 def _content(answered: requests.Response, deadline: float) -> tuple[bytes, bool]:
-    content = b""
+    content, raw = b"", answered.raw
+    connection: Any = raw.connection
     try:
-        for chunk in answered.iter_content(_CHUNK):
+        while (left := deadline - time.monotonic()) > 0 and len(content) <= MOST_BYTES:
+            if connection is not None:
+                connection.opened.settimeout(left)
+            # What has come by now: waiting for a whole chunk, drop by drop, could take hours.
+            chunk = raw.read1(_CHUNK, decode_content=True)
+            if not chunk:
+                return content, True
             content += chunk
-            if len(content) > MOST_BYTES or time.monotonic() > deadline:
-                return content[:MOST_BYTES], False
-    except requests.RequestException:
+    except (HTTPError, OSError):
         # The status has come, and it is what counts.
         return content, False
-    return content, True
+    return content[:MOST_BYTES], False
 
 
-def _encoding(answered: requests.Response) -> str:
+def _text(answered: requests.Response, content: bytes) -> str:
     named = answered.encoding if "charset" in answered.headers.get("Content-Type", "") else None
     try:
-        b"".decode(named or "utf-8")
-    except LookupError:
-        return "utf-8"
-    return named or "utf-8"
+        return content.decode(named or "utf-8", errors="replace")
+    except (LookupError, ValueError):
+        # Python has encodings that are none of texts, and some that cannot replace what they do not know.
+        return content.decode(errors="replace")
 
 
 class _Adapter(HTTPAdapter):
@@ -145,6 +151,8 @@ class _Judged:
     may_reach_itself: bool
     host: str
     sock: Any
+    #: The same socket, also when the other side has said that it is the last answer over it.
+    opened: Any
 
     def connect(self) -> None:
         """Connect; whatever goes wrong here, nothing was sent."""
@@ -157,6 +165,7 @@ class _Judged:
         if why is not None:
             self.sock.close()
             raise PermanentFailure(f"no request may go to {self.host} at {address}: {why}")
+        self.opened = self.sock
 
 
 def _why_forbidden(address: str, *, may_reach_itself: bool) -> str | None:

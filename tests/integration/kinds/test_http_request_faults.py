@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -112,6 +115,34 @@ def test_a_post_that_is_not_answered_in_time_is_not_sent_again(room: EngineRoom,
     status, error = status_and_error(room)
     assert (status, error[: len(UNKNOWN)]) == ("ERROR", UNKNOWN)
     assert "ReadTimeout" in error
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked", "Connection: close"])
+def test_an_answer_that_comes_drop_by_drop_or_stops_is_read_as_long_as_it_may_take(head: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=_drip, args=(server, head), daemon=True)
+        dripping.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        response = Http(may_reach_itself=True).send(Request("GET", url, {}, None, seconds=1))
+        dripping.join(30)
+    assert (response.status, response.is_whole) == (200, False)
+    assert response.text == "x" * len(response.text)
+    assert 0 < len(response.text) < _DROPS
+
+
+#: Until the time of the request is over there is no room for all of them.
+_DROPS = 30
+
+
+def _drip(server: socket.socket, head: str) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(10_000)
+        connection.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
+        with suppress(OSError):
+            for _ in range(_DROPS):
+                connection.sendall(b"1\r\nx\r\n" if "chunked" in head else b"x")
+                time.sleep(0.1)
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
