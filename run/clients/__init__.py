@@ -5,6 +5,8 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from run.redaction import hide
+
 if TYPE_CHECKING:
     from run.clients.bigquery import BigQuery
     from run.clients.cloud_run import CloudRun
@@ -34,6 +36,9 @@ class Clients:
         self._http: Http | None = None
         self._identity: OwnIdentity | None = None
         self._power_bi: dict[tuple[str, str, str], PowerBi] = {}
+        # At once: another process may use a secret that this one meets first in what comes back.
+        for value in settings.secrets.values():
+            hide(value.get_secret_value())
 
     @property
     def bigquery(self) -> BigQuery:

@@ -14,6 +14,7 @@ from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 
 from run.errors import PassingFailure, Unauthenticated, Unavailable
+from run.redaction import hide
 
 #: How far the clocks of the signer and of this machine may be apart.
 CLOCK_SKEW_SECONDS = 30
@@ -75,6 +76,8 @@ class OwnIdentity:
                     known = self._credentials[audience] = _credentials(audience, request)
                 if not known.valid:
                     known.refresh(request)
+                    # Whoever is asked with it may repeat it.
+                    hide(known.token)
                 return str(known.token)
         except exceptions.GoogleAuthError as error:
             raise PassingFailure(f"there is no identity token for {audience} ({error})") from error

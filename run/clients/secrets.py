@@ -21,8 +21,6 @@ class Secrets:
     def __init__(self, project: str, from_environment: Mapping[str, SecretStr], url: str) -> None:
         self._project = project
         self._known = {name: value.get_secret_value() for name, value in from_environment.items()}
-        for value in self._known.values():
-            hide(value)
         self._url = url
         self._rest: Rest | None = None
         self._lock = Lock()
@@ -32,10 +30,15 @@ class Secrets:
 
         Raises PermanentFailure when it is not there or not for us, Unavailable when Secret Manager does not answer.
         """
+        # Nobody who wants a known one waits for a Secret Manager that is slow to give another.
+        known = self._known.get(name)
+        if known is not None:
+            return known
         with self._lock:
             if name not in self._known:
-                self._known[name] = self._from_secret_manager(name)
-                hide(self._known[name])
+                value = self._from_secret_manager(name)
+                hide(value)
+                self._known[name] = value
             return self._known[name]
 
     def _from_secret_manager(self, name: str) -> str:

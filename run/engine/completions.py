@@ -13,6 +13,7 @@ from run.engine.dependency_checker import Checked
 from run.engine.outcomes import Outcome, as_result, check_what_follows, failed
 from run.engine.stored_values import storable
 from run.errors import Rejected
+from run.redaction import redacted
 
 
 def take_completion(tx: Transaction, key: TaskKey, attempt: int | None, said: StoredCompletion) -> Checked:
@@ -58,7 +59,7 @@ def outcome_of(said: StoredCompletion) -> Outcome:
     """The outcome of an attempt about which this was said; another attempt may fare better."""
     details = {} if said.result is None else {"result": said.result}
     if said.status == Status.SUCCESS:
-        return Outcome(Status.SUCCESS, details=storable(details), result=as_result(said.result))
+        return Outcome(Status.SUCCESS, details=redacted(storable(details)), result=as_result(said.result))
     return failed(said.error or "the outside system said ERROR, and no more", details, passing=True)
 
 

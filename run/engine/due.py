@@ -20,8 +20,10 @@ from run.engine.dependency_checker import Checked, check_task
 from run.engine.life import TaskLife
 from run.engine.moves import Who, cancel_batch
 from run.engine.outcomes import names_for_logs
+from run.engine.stored_values import storable
 from run.engine.work import make_work
 from run.errors import TaskFailure, Unavailable
+from run.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class DueTasks:
         claimed = self._database.transact(lambda tx: take_cancellation(tx, due.key, due.attempt, kinds))
         if claimed is None:
             return
-        problem = self._end_outside(claimed)
+        problem = storable(redacted(self._end_outside(claimed)))
         if problem is None:
             logger.info("attempt %s has ended outside", claimed.attempt, extra=names_for_logs(claimed))
             self._check(due, lambda tx: _confirm(tx, due.key, due.attempt, claimed.polls))

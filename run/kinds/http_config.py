@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from run.clients.http import forbidden_host
 from run.kinds.bigquery_names import strict_template_problems
@@ -40,6 +40,13 @@ class HeaderSecret(SecretName):
     prefix: str = ""
 
 
+def _text_or_secret(value: Any) -> Any:
+    if not isinstance(value, str | Mapping | HeaderSecret):
+        # It may be a secret, such as a key of digits, so it is not repeated.
+        raise ValueError("must be a text, in quotes if need be, or {secret: NAME}")  # noqa: TRY004 - pydantic's way
+    return value
+
+
 def _status_range(value: int | str) -> int | str:
     if _bounds(value) is None:
         raise ValueError(f"{value!r} is no status; write 200, 2xx or 200-299")
@@ -60,7 +67,7 @@ class HttpRequestConfig(KindConfig):
 
     url: str
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
-    headers: dict[str, str | HeaderSecret] = Field(default_factory=dict)
+    headers: dict[str, Annotated[str | HeaderSecret, BeforeValidator(_text_or_secret)]] = Field(default_factory=dict)
     body: Any = None
     expected_status: list[Annotated[int | str, AfterValidator(_status_range)]] = Field(["2xx"], min_length=1)
     identity: Literal["google"] | None = None

@@ -23,7 +23,7 @@ from run.kinds.http_config import (
     config_problems,
 )
 from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Work
-from run.redaction import HIDDEN, hide, redacted
+from run.redaction import hide, redacted
 from run.workflows.scope import Scope
 from run.workflows.templates import Value
 
@@ -57,8 +57,7 @@ class HttpRequest(Kind[HttpRequestConfig]):
 
     def start(self, config: HttpRequestConfig, work: Work) -> Progress:
         """Send the request; another worker may have sent it before only if it may be repeated."""
-        token = self._token(config)
-        request = self._request(config, work, token)
+        request = self._request(config, work, self._token(config))
         if not config.may_repeat:
             work.store_handle(_MAY_BE_SENT)
         try:
@@ -67,7 +66,7 @@ class HttpRequest(Kind[HttpRequestConfig]):
             if config.may_repeat:
                 raise
             return _unknown(config, str(error))
-        return _judged(config, request, response, token)
+        return _judged(config, request, response)
 
     def poll(self, config: HttpRequestConfig, work: Work, handle: Mapping[str, Any]) -> Progress:
         """Send the request when it was refused before; its outcome is unknown when another worker may have sent it."""
@@ -141,8 +140,8 @@ def _completion(work: Work) -> dict[str, Any]:
     }
 
 
-def _judged(config: HttpRequestConfig, request: Request, response: Response, token: str | None) -> Progress:
-    shown = _shown(response, token)
+def _judged(config: HttpRequestConfig, request: Request, response: Response) -> Progress:
+    shown = _shown(response)
     if config.expects(response.status):
         details = {"status": response.status, "response": shown}
         return AwaitsCompletion() if config.wait_for_completion else Finished(details)
@@ -176,19 +175,18 @@ def _unknown(config: HttpRequestConfig, why: str) -> AwaitsCompletion:
     )
 
 
-def _shown(response: Response, token: str | None) -> Any:
+def _shown(response: Response) -> Any:
     """What the task log keeps of the answer: JSON that is not too long, else the beginning of the text.
 
     Secrets are taken out before anything is cut, so that no part of one is left.
     """
-    text = response.text.replace(token, HIDDEN) if token else response.text
     try:
-        value = redacted(json.loads(text, parse_constant=str)) if response.is_whole else None
+        value = redacted(json.loads(response.text, parse_constant=str)) if response.is_whole else None
+        again = json.dumps(value)
     except (ValueError, RecursionError):
         value = None
     if value is None:
-        return redacted(text)[:_TEXT_CHARACTERS]
-    again = json.dumps(value)
+        return redacted(response.text)[:_TEXT_CHARACTERS]
     return value if len(again) <= _JSON_CHARACTERS else again[:_TEXT_CHARACTERS]
 
 

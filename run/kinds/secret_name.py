@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,254}", value):
+        return value
+    # Somebody may have written the secret itself here, so it is not repeated.
+    raise ValueError("must be the name of a secret: a letter, and then letters, digits, '_' and '-'")
 
 
 class SecretName(BaseModel):
@@ -12,11 +21,11 @@ class SecretName(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    secret: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,254}$")
+    secret: Annotated[str, BeforeValidator(_name)]
 
 
 def _not_written(value: Any) -> Any:
-    if isinstance(value, str):
+    if not isinstance(value, Mapping | SecretName):
         # The value itself may be a secret, so it is not repeated.
         raise ValueError("name the secret as {secret: NAME} instead of writing it")  # noqa: TRY004 - pydantic's way
     return value

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter
 
 from database.sessions import Database
 from run.clients import Clients
 from run.clients.secrets import Secrets
 from run.errors import PermanentFailure, Unavailable
-from run.kinds.kind import Finished, Kind, KindConfig, Work
+from run.kinds import build_kinds
+from run.kinds.kind import Finished, GoesOn, Kind, KindConfig, Work
 from run.kinds.secret_name import Secret, SecretName
 from run.logs import configure_logging
+from run.redaction import redacted
 from run.settings import Settings
-from tests.engine_room import EngineRoom
+from run.workflows.kind_config import check_config
+from run.workflows.scope import Scope
+from tests.engine_room import ME, EngineRoom
 from tests.servers.secret_manager import SecretManager
-from tests.servers.wire import Answered
+from tests.servers.wire import Answered, Asked
 
 VALUE = "s3cret-value-of-the-test"
 
@@ -72,14 +79,59 @@ def test_secret_manager_that_is_busy_is_asked_again_later(secrets: Secrets, mana
     assert secrets.value("password") == VALUE
 
 
-def test_a_secret_that_is_written_instead_of_named_is_refused_without_showing_it() -> None:
+class ThoughtfulManager(SecretManager):
+    """Answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked, self.may_answer = threading.Event(), threading.Event()
+
+    def answer(self, asked: Asked) -> Answered:
+        self.is_asked.set()
+        self.may_answer.wait(30)
+        return super().answer(asked)
+
+
+def test_a_known_secret_is_given_while_secret_manager_thinks_about_another() -> None:
+    with ThoughtfulManager() as manager, ThreadPoolExecutor(2) as threads:
+        manager.secrets["slow"] = b"one-that-comes-late"
+        secrets = Secrets("local", {"KNOWN": SecretStr("kept-in-the-environment")}, manager.url)
+        slow = threads.submit(secrets.value, "slow")
+        assert manager.is_asked.wait(30)
+        known = threads.submit(secrets.value, "KNOWN")
+        try:
+            assert known.result(10) == "kept-in-the-environment"
+        finally:
+            manager.may_answer.set()
+        assert slow.result(30) == "one-that-comes-late"
+
+
+def test_a_secret_of_the_environment_is_hidden_before_anybody_has_asked_for_it() -> None:
+    value = "known-from-the-first-moment"
+    Clients(SETTINGS.model_copy(update={"secrets": {"EARLY": SecretStr(value)}}))
+    assert redacted({"said": f"it is {value}"}) == {"said": "it is [hidden]"}
+
+
+@pytest.mark.parametrize(
+    "written", [VALUE, 20240316123456, ["20240316123456"], {"secret": f"{VALUE}/=="}, {"secret": 7}]
+)
+def test_a_secret_that_is_written_instead_of_named_is_refused_without_showing_it(written: object) -> None:
+    kinds = build_kinds(Clients(SETTINGS))
+    app = dict.fromkeys(("workspace", "dataset", "client_id"), "f089354e-8366-4e18-aea3-4cb4a3a50b48")
+    for kind, config in (
+        ("power_bi_refresh", {**app, "tenant": "contoso.com", "client_secret": written}),
+        ("http_request", {"url": "https://example.com/", "headers": {"X-Api-Key": written}}),
+    ):
+        _, found = check_config(kinds[kind], config, Scope(names={}, own_file=None), None)
+        told = " ".join(sentence for _, sentence in found)
+        assert "secret" in told, kind
+        assert VALUE not in told, kind
+        assert "20240316123456" not in told, kind
+
+
+def test_a_secret_that_is_named_is_taken() -> None:
     key: TypeAdapter[SecretName] = TypeAdapter(Secret)
     assert key.validate_python({"secret": "password"}).secret == "password"
-    with pytest.raises(ValidationError) as caught:
-        key.validate_python(VALUE)
-    [problem] = caught.value.errors()
-    assert "name the secret as {secret: NAME}" in problem["msg"]
-    assert VALUE not in problem["msg"]
 
 
 class LeakyConfig(KindConfig):
@@ -136,6 +188,30 @@ def test_a_secret_is_in_no_log_line_and_in_no_row(database: Database, log: io.St
     kept = str(room.rows("SELECT to_jsonb(l), to_jsonb(b) FROM task_log l, batch_task b"))
     assert "[hidden]" in kept
     assert VALUE not in kept
+
+
+class Stubborn(Kind[LeakyConfig]):
+    """Goes on outside, and tells everybody its secret when it is to be ended."""
+
+    name = "stubborn"
+    config = LeakyConfig
+
+    def start(self, config: LeakyConfig, work: Work) -> GoesOn:
+        return GoesOn({"job": 1}, 60)
+
+    def cancel(self, config: LeakyConfig, work: Work, handle: Mapping[str, Any] | None) -> bool:
+        raise PermanentFailure(f"{self.clients.secrets.value(config.password.secret)} was refused\0")
+
+
+def test_why_an_attempt_has_not_ended_is_kept_without_the_secret_whatever_it_says(database: Database) -> None:
+    room = EngineRoom(database, more_kinds=[Stubborn(Clients(SETTINGS))])
+    room.apply({"leak": []}, details={"leak": {"kind": "stubborn", "config": {"password": {"secret": "PASSWORD"}}}})
+    room.start()
+    room.deliver_all()
+    room.moves.cancel_batch("cake", "2024-03", ME)
+    room.pass_time(120)
+    room.sweep()
+    assert room.rows("SELECT problem FROM cancellation") == [("[hidden] was refused\N{REPLACEMENT CHARACTER}",)]
 
 
 def test_the_settings_show_the_names_of_secrets_and_not_their_values() -> None:

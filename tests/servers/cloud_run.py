@@ -11,7 +11,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.servers.wire import Answered, Asked, WireServer
@@ -42,6 +42,8 @@ class CloudRun(WireServer):
         self.shows_overrides = True
         #: So many requests to cancel are accepted before anything ends.
         self.slow_to_cancel = 0
+        #: How much later it is by our clock.
+        self.behind = timedelta(0)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def answer(self, asked: Asked) -> Answered:
@@ -66,7 +68,7 @@ class CloudRun(WireServer):
         self.executions[name] = {
             "name": name,
             "job": job.rpartition("/")[2],
-            "createTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f789Z"),
+            "createTime": (datetime.now(UTC) - self.behind).strftime("%Y-%m-%dT%H:%M:%S.%f789Z"),
             "taskCount": (overrides or {}).get("taskCount", 1),
             "template": {
                 "containers": [{"image": "image", "env": [{"name": key, "value": shown[key]} for key in shown]}]

@@ -35,6 +35,9 @@ class RestService(WireServer):
                 return self._order(asked)
             case "moved":
                 return Answered(302, None, {"Location": f"{self.url}/echo"})
+            case "onward":
+                token = asked.headers["authorization"].split()[-1]
+                return Answered(302, None, {"Location": f"{self.url}/login?token={token}"})
         return _repeated(asked)
 
     def _order(self, asked: Asked) -> Answered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -212,6 +213,19 @@ def test_a_worker_that_dies_around_the_beginning_is_followed_by_one_that_looks_f
     look_again(room, 2)
     assert room.log("a") == [(1, "SUCCESS", None)]
     assert len(cloud_run.executions) == 1
+
+
+def test_an_execution_is_found_though_the_clocks_do_not_agree(room: EngineRoom, cloud_run: CloudRun) -> None:
+    cloud_run.behind = timedelta(seconds=50)
+    cloud_run.loses[":run"] = 1
+    begin(room)
+    room.deliver_all()
+    [name] = cloud_run.running()
+    look_again(room)
+    cloud_run.end(name)
+    look_again(room)
+    assert room.log("a") == [(1, "SUCCESS", None)]
+    assert list(cloud_run.executions) == [name]
 
 
 def test_an_execution_that_does_not_say_whose_it_is_makes_the_outcome_unknown_and_nothing_is_begun(

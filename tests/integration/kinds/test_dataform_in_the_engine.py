@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import pytest
 
 from database.sessions import Database
 from run.clients import Clients
-from run.clients.dataform import Dataform
+from run.clients.dataform import Dataform, Invocation
 from run.kinds.dataform_options import DataformRunConfig
 from run.kinds.dataform_run import DataformRun
 from run.kinds.kind import Progress, Work
@@ -317,6 +318,42 @@ def test_of_a_worker_that_slept_before_it_invoked_and_the_one_that_took_over_onl
     go_on(other)
     assert room.log("summary") == [(1, "SUCCESS", None)]
     assert details(room)[0]["invocation"] == next(iter(server.invocations))
+
+
+def sleep_after_looking(clients: Clients, meanwhile: Callable[[], object]) -> None:
+    """Let the first worker sleep after it has seen that there is no invocation yet."""
+    look, looks = clients.dataform.invocations, count(1)
+
+    def invocations(compilation_result: str) -> list[Invocation]:
+        seen = look(compilation_result)
+        if next(looks) == 1:
+            meanwhile()
+        return seen
+
+    clients.dataform.invocations = invocations  # type: ignore[method-assign]
+
+
+def test_a_worker_that_slept_after_looking_invokes_nothing_when_another_has_the_attempt(
+    room: EngineRoom, server: DataformServer, clients: Clients
+) -> None:
+    sleep_after_looking(clients, lambda: taken_away(room))
+    apply(room)
+    room.execute("summary")
+    assert server.states() == ["RUNNING"]
+    server.end()
+    go_on(room)
+    assert room.log("summary") == [(1, "SUCCESS", None)]
+    assert server.states() == ["SUCCEEDED"]
+
+
+def test_a_worker_that_slept_after_looking_invokes_nothing_for_a_batch_that_was_cancelled_meanwhile(
+    room: EngineRoom, server: DataformServer, clients: Clients
+) -> None:
+    sleep_after_looking(clients, lambda: room.moves.cancel_batch("cake", "2024-03", ME))
+    apply(room)
+    room.execute("summary")
+    assert server.states() == []
+    until_cancelled(room)
 
 
 def test_a_worker_that_slept_in_its_compilation_invokes_nothing_when_others_have_the_attempt(

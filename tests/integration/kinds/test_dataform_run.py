@@ -527,6 +527,16 @@ def test_who_follows_an_invocation_that_another_worker_has_ended_goes_on_with_th
     assert gone_on.handle["invocation"] == first
 
 
+def test_who_finds_the_first_invocation_cancelled_follows_the_one_that_runs(room: DataformRoom) -> None:
+    started = room.start()
+    first = waited_for(room.poll(started.handle)).handle["invocation"]
+    second = room.server.begin(started.handle["compilation_result"])
+    Dataform(room.server.url).cancel(first)
+    gone_on = waited_for(room.poll({**started.handle, "invocation": first}))
+    assert gone_on.handle["invocation"] == second
+    assert room.server.invocations[second]["state"] == "RUNNING"
+
+
 def test_two_workers_that_begin_at_the_same_moment_end_up_with_one(room: DataformRoom) -> None:
     started = room.start()
     both = threading.Barrier(2)

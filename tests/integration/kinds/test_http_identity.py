@@ -52,6 +52,12 @@ def test_a_token_for_the_service_s_own_address_is_got_once_sent_and_shown_nowher
     assert service.asked[0].headers["authorization"].removeprefix("Bearer ") not in printed
 
 
+def test_a_token_that_comes_back_in_a_redirect_is_shown_nowhere(service: RestService, metadata: Metadata) -> None:
+    kept, printed = ask(f"{service.url}/onward", metadata.environment)
+    assert kept[0]["error"].endswith("/login?token=[hidden], which must be the url, as it is not followed")
+    assert service.asked[0].headers["authorization"].removeprefix("Bearer ") not in printed
+
+
 def test_a_token_for_somebody_else_is_not_accepted(service: RestService, metadata: Metadata) -> None:
     kept, _ = ask(f"{service.url.replace('127.0.0.1', 'localhost')}/echo", metadata.environment)
     assert [one["details"]["status"] for one in kept] == [401, 401]

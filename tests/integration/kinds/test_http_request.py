@@ -182,6 +182,28 @@ def test_an_answer_that_is_no_json_is_kept_as_text(room: EngineRoom, service: Re
     assert ask(room, f"{service.url}/echo")[2] == {"status": 200, "response": "<p>\N{REPLACEMENT CHARACTER}done"}
 
 
+@pytest.mark.parametrize("charset", ["idna", "undefined", "rot13", "nobody-knows"])
+def test_an_answer_in_no_encoding_of_texts_is_an_answer_all_the_same(
+    room: EngineRoom, service: RestService, charset: str
+) -> None:
+    service.fails["/echo"] = [
+        Answered(200, "d\N{LATIN SMALL LETTER O WITH DIAERESIS}ne", {"Content-Type": f"text/plain; charset={charset}"})
+    ]
+    assert ask(room, f"{service.url}/echo")[2] == {
+        "status": 200,
+        "response": "d\N{LATIN SMALL LETTER O WITH DIAERESIS}ne",
+    }
+
+
+@pytest.mark.parametrize("depth", [90, 900, 30_000])
+def test_an_answer_that_is_nested_however_deep_is_an_answer_all_the_same(
+    room: EngineRoom, service: RestService, depth: int
+) -> None:
+    service.fails["/echo"] = [Answered(200, "[" * depth + "]" * depth)]
+    status, error, details = ask(room, f"{service.url}/echo")
+    assert (status, error, details["status"]) == ("SUCCESS", None, 200)
+
+
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
     root = logging.getLogger()
@@ -223,6 +245,18 @@ def test_no_part_of_a_secret_is_left_where_an_answer_is_cut(
     service.fails["/text"] = [Answered(200, "x" * length + SECRET + "y" * 500)]
     _, _, details = ask(room, f"{service.url}/text", headers={"X-Token": {"secret": "TOKEN"}})
     assert "s3c" not in details["response"]
+
+
+def test_a_secret_that_comes_back_in_a_completion_message_is_not_shown_either(
+    room: EngineRoom, service: RestService
+) -> None:
+    config = {"url": f"{service.url}/orders", "method": "POST", "headers": {"X-Token": {"secret": "TOKEN"}}}
+    details = {"kind": "http_request", "config": {**config, "wait_for_completion": True}, "awaits_completion": True}
+    room.apply({"a": []}, details={"a": details})
+    room.start()
+    room.deliver_all()
+    room.completed("a", result={"you sent": [SECRET]})
+    assert room.rows("SELECT status, details FROM task_log") == [("SUCCESS", {"result": {"you sent": [HIDDEN]}})]
 
 
 def test_a_secret_that_a_header_cannot_have_is_refused_without_showing_it(
