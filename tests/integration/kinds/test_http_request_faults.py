@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import threading
@@ -117,32 +118,50 @@ def test_a_post_that_is_not_answered_in_time_is_not_sent_again(room: EngineRoom,
     assert "ReadTimeout" in error
 
 
-@pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked", "Connection: close"])
-def test_an_answer_that_comes_drop_by_drop_or_stops_is_read_as_long_as_it_may_take(head: str) -> None:
+def answered(seconds: int, head: str, *parts: bytes, pause: float = 0) -> Response:
+    """What is kept of an answer that comes in these parts."""
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(10_000)
+            connection.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+
     with socket.create_server(("127.0.0.1", 0)) as server:
-        dripping = threading.Thread(target=_drip, args=(server, head), daemon=True)
-        dripping.start()
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        response = Http(may_reach_itself=True).send(Request("GET", url, {}, None, seconds=1))
-        dripping.join(30)
+        response = Http(may_reach_itself=True).send(Request("GET", url, {}, None, seconds))
+        serving.join(30)
+    return response
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [("Content-Length: 100", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n"), ("Connection: close", b"x")],
+)
+def test_an_answer_that_comes_drop_by_drop_is_read_as_long_as_it_may_take(head: str, drop: bytes) -> None:
+    # The time of the request has no room for all of them.
+    response = answered(1, head, *[drop] * 30, pause=0.1)
     assert (response.status, response.is_whole) == (200, False)
     assert response.text == "x" * len(response.text)
-    assert 0 < len(response.text) < _DROPS
+    assert 0 < len(response.text) < 30
 
 
-#: Until the time of the request is over there is no room for all of them.
-_DROPS = 30
+@pytest.mark.parametrize("head", ["Content-Length: 100", "Connection: close"])
+def test_a_pause_in_an_answer_is_no_longer_than_what_is_left_of_its_time(head: str) -> None:
+    response = answered(2, head, b"x", b"x", b"x", pause=1.5)
+    assert not response.is_whole
+    assert len(response.text) < 3
 
 
-def _drip(server: socket.socket, head: str) -> None:
-    connection, _ = server.accept()
-    with connection:
-        connection.recv(10_000)
-        connection.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
-        with suppress(OSError):
-            for _ in range(_DROPS):
-                connection.sendall(b"1\r\nx\r\n" if "chunked" in head else b"x")
-                time.sleep(0.1)
+def test_an_answer_that_comes_compressed_is_kept_as_what_it_says() -> None:
+    body = gzip.compress(b"done " * 1000)
+    head = f"Content-Encoding: gzip\r\nContent-Length: {len(body)}"
+    assert answered(5, head, body[:20], body[20:], pause=0.05).text == "done " * 1000
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
