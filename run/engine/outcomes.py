@@ -75,14 +75,13 @@ def success(finished: Finished) -> Outcome:
     """The outcome of work that the other side has confirmed."""
     made = {MADE: vars(finished.made)} if finished.made else {}
     details = redacted(storable({**finished.details, **made}))
-    # What is hidden from people is not hidden from the tasks that need it.
     result = None if finished.returned is None else as_result(finished.returned.value)
     return Outcome(Status.SUCCESS, details=details, moved=finished.moved, result=result)
 
 
 def as_result(value: Any) -> str:
-    """A result as the JSON text that is kept."""
-    return json.dumps(storable(value), ensure_ascii=False, separators=(",", ":"))
+    """A result as the JSON text that is kept. A secret is in none: a task that needs one names it itself."""
+    return json.dumps(redacted(storable(value)), ensure_ascii=False, separators=(",", ":"))
 
 
 def skipped(cause: SkipCause, reason: str, details: Mapping[str, Any] | None = None) -> Outcome:

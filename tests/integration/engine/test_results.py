@@ -13,6 +13,7 @@ from run.engine.life import TaskLife
 from run.engine.results import MOST_BYTES, MOST_BYTES_IN_DATABASE
 from run.errors import Unavailable
 from run.kinds.kind import Finished, Returned, Skipped, Work
+from run.redaction import HIDDEN, hide
 from tests.engine_room import ME, EngineRoom
 
 READS_A = {"b": {"reads_results": ["a"]}}
@@ -198,3 +199,12 @@ def test_a_reset_while_it_is_skipped_lets_it_wait_anew(room: EngineRoom) -> None
     room.deliver_all()
     assert [status for _, status, _ in room.log("a")] == ["SKIPPED", "SUCCESS"]
     assert room.statuses() == {"a": "SUCCESS"}
+
+
+def test_a_secret_is_in_no_result(room: EngineRoom) -> None:
+    hide("whispered-by-a-result")
+    room.told.orders["a"] = returning({"token": "whispered-by-a-result"})
+    run(room, {"c": {"kind": "told_external", "reads_results": ["b"]}, **READS_A})
+    room.completed("c", result="whispered-by-a-result")
+    assert results_of(room) == [{"a": {"token": HIDDEN}}]
+    assert "whispered" not in str(room.rows("SELECT * FROM task_log"))
