@@ -325,14 +325,16 @@ def test_a_file_that_waits_for_its_turn_for_long_is_checked_in_the_end(
 
     others = [in_thread(partial(be_busy, number)) for number in range(MOST_AT_ONCE)]
     eventually(lambda: len(children()) == MOST_AT_ONCE, "all turns to be taken")
-    for _ in range(4):
-        files.engine.deliver_all()
-        files.engine.pass_time(900)
-        files.engine.sweep()
-    assert files.engine.log("check") == [(1, "PROCESSING", None)]
-    may_end.set()
-    for other in others:
-        other.join()
+    try:
+        for _ in range(4):
+            files.engine.deliver_all()
+            files.engine.pass_time(900)
+            files.engine.sweep()
+        assert files.engine.log("check") == [(1, "PROCESSING", None)]
+    finally:
+        may_end.set()
+        for other in others:
+            other.join()
     files.engine.deliver_all()
     assert files.engine.log("check") == [(1, "SUCCESS", None)]
 
