@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import duckdb
 
+from run.files.checks import literal
 from run.files.contract import Contract
 from run.files.csv_rows import CsvRows
 from run.files.drift import Drift, drift_of
@@ -23,6 +24,10 @@ from run.files.table import Table
 MOST_TOLD = 20
 #: DuckDB's part of the memory that the child may use; Python and the buffers of CSV and Parquet have the rest.
 _PART_OF_MEMORY = 0.3
+#: Of a table that is being written DuckDB has a block for each column, twice, and a group of rows in memory. Small ones
+#: let files of hundreds of columns, and of long texts, do with little.
+_BLOCK_BYTES, _ROWS_OF_A_GROUP = 16_384, 16_384
+_MIB = 1024 * 1024
 #: The pipe gives rows to one thread only; another one would wait for it, and burn as much time as it works.
 _THREADS = 1
 
@@ -62,7 +67,7 @@ class _Job:
 
     def of_json(self, text: Text) -> dict[str, Any]:
         """The outcome for a JSON file, whose columns are known when all of it has been read."""
-        rows = JsonRows(text, self.names)
+        rows = JsonRows(text, self.names, keeps_more=self.adds)
         cells = {name: cell(number) for number, name in enumerate(self.names)}
         others = cell(len(self.names))
         table = Table(self.database, self.contract, cells, {}, [others] if self.adds else [], keeps_values=self.writes)
@@ -103,7 +108,10 @@ def check_stream(
             text = Text(stream, contract.encoding)
             return job.of_csv(text) if contract.format == "csv" else job.of_json(text)
         except Unreadable as error:
-            return {"outcome": "unreadable", "reasons": [str(error)]}
+            reason = str(error)
+        except duckdb.OutOfMemoryException:
+            reason = f"needs more memory than {memory // _MIB} MiB to be checked; write a larger memory_mib"
+    return {"outcome": "unreadable", "reasons": [reason]}
 
 
 def _of_object(cell: str, key: str) -> str:
@@ -111,9 +119,7 @@ def _of_object(cell: str, key: str) -> str:
 
 
 def _database(folder: Path, memory: int) -> duckdb.DuckDBPyConnection:
-    # In a file, so that what is more than may be in memory goes to the disk.
     database = duckdb.connect(
-        str(folder / "rows.duckdb"),
         config={
             "memory_limit": f"{int(memory * _PART_OF_MEMORY)}B",
             "threads": _THREADS,
@@ -121,4 +127,8 @@ def _database(folder: Path, memory: int) -> duckdb.DuckDBPyConnection:
         },
     )
     database.execute("SET TimeZone = 'UTC'")
+    # In a file, so that what is more than may be in memory goes to the disk.
+    sizes = f"BLOCK_SIZE {_BLOCK_BYTES}, ROW_GROUP_SIZE {_ROWS_OF_A_GROUP}"
+    database.execute(f"ATTACH {literal(str(folder / 'rows.duckdb'))} AS file ({sizes})")
+    database.execute("USE file")
     return database

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from run.files.contract import Column
 
 _TRUE, _FALSE = "(?i)true|t|yes|y|1", "(?i)false|f|no|n|0"
+_WHOLE_YEAR = re.compile("(?<!%)(%%)*%[YG]")
 #: The longest part of a value that a report repeats.
 LONGEST_VALUE = 200
 
@@ -38,13 +40,22 @@ class Check:
         if kind.name == "JSON":
             return f"CASE WHEN json_valid({text}) THEN {text} END"
         if self.column.format is not None:
-            return f"TRY_CAST(try_strptime({text}, {literal(self.column.format)}) AS {kind.storage})"
+            return self._parsed_of_format(self.column.format)
         if kind.pattern is None:
             return text
         value = f"TRY_CAST({text} AS {kind.storage})"
         # A number that is too large would be infinity.
         fits = f"{_fits(text, kind.pattern)}{f' AND isfinite({value})' if kind.name == 'FLOAT64' else ''}"
         return f"CASE WHEN {fits} THEN {value} END"
+
+    def _parsed_of_format(self, form: str) -> str:
+        moment = f"try_strptime({self.cell}, {literal(form)})"
+        value = f"TRY_CAST({moment} AS {self.column.kind.storage})"
+        # DuckDB passes over spaces at both ends, and takes 24 for the year 24.
+        conditions = [] if form != form.strip() else [_fits(self.cell, r"(?s)\S(.*\S)?")]
+        if _WHOLE_YEAR.search(form):
+            conditions.append(f"year({moment}) >= 1000")
+        return f"CASE WHEN {' AND '.join(conditions)} THEN {value} END" if conditions else value
 
     @property
     def wrong_type(self) -> str:

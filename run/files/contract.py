@@ -15,6 +15,9 @@ from run.files.column_types import ColumnType, column_type
 #: What a column of BigQuery may be called.
 COLUMN_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,299}$"
 
+#: As many columns as a table may have: https://docs.cloud.google.com/bigquery/quotas#standard_tables
+MOST_COLUMNS = 10_000
+
 #: The names that a file may have for its encoding, and Python's.
 ENCODINGS = {
     "utf-8": "utf-8",
@@ -102,6 +105,11 @@ class CsvForm(_Model):
     def _different_characters(self) -> Self:
         if self.delimiter == self.quote or {self.delimiter, self.quote} & {"\n", "\r", "\0"}:
             raise ValueError("delimiter and quote are two different characters, and no ends of lines")
+        # Rows go to DuckDB with their numbers between these, and it takes a quote of one byte only.
+        if self.delimiter.isalnum() or self.quote.isalnum():
+            raise ValueError("delimiter and quote are no letters and no digits")
+        if not self.quote.isascii():
+            raise ValueError("quote is a character of ASCII")
         return self
 
 

@@ -7,7 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from run.files.contract import COLUMN_NAME, Contract
+from run.files.contract import COLUMN_NAME, MOST_COLUMNS, Contract
+
+#: As many new columns, and as many reasons, are told one by one.
+MOST_TOLD = 100
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Drift:
 
     def refused(self, contract: Contract) -> list[str]:
         """What of it the contract does not let pass, in words."""
-        return list(self._refused(contract))
+        reasons = list(self._refused(contract))
+        more = len(reasons) - MOST_TOLD
+        return [*reasons[:MOST_TOLD], f"and {more:,} more"] if more > 0 else reasons
 
     def _refused(self, contract: Contract) -> Iterator[str]:
         required = {column.in_file for column in contract.columns if column.required}
@@ -49,16 +54,25 @@ class Drift:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        return {"new": list(self.new), "missing": list(self.missing), "retyped": [vars(one) for one in self.retyped]}
+        """The difference; of very many new columns the first, and how many more there are."""
+        more = {"more_new": len(self.new) - MOST_TOLD} if len(self.new) > MOST_TOLD else {}
+        retyped = [vars(one) for one in self.retyped]
+        return {"new": list(self.new[:MOST_TOLD]), **more, "missing": list(self.missing), "retyped": retyped}
 
 
 def _problems_of_names(new: Sequence[str], contract: Contract) -> Iterator[str]:
+    if len(new) + len(contract.columns) > MOST_COLUMNS:
+        yield f"there are {len(new):,} new columns, and a table has at most {MOST_COLUMNS:,}"
     known = {column.name.lower() for column in contract.columns}
+    others: set[str] = set()
     for name in new:
         if not re.fullmatch(COLUMN_NAME, name):
             yield f"'{name}' is new, and no name for a column of a table"
         elif name.lower() in known:
             yield f"'{name}' is new, and differs from a column of the contract only in case"
+        elif name.lower() in others:
+            yield f"'{name}' is new, and differs from another new column only in case"
+        others.add(name.lower())
 
 
 def drift_of(contract: Contract, in_file: Collection[str]) -> Drift:

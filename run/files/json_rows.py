@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Self
 
+from run.files.contract import MOST_COLUMNS
 from run.files.reading import LONGEST, Text, Unreadable
 from run.files.rows import NOTHING, Dialect
 
@@ -39,21 +40,26 @@ _DECODER = json.JSONDecoder(parse_float=_Number, parse_constant=_refuse_constant
 
 
 class JsonRows:
-    """The objects of a file; `found` are the keys that were seen in any of them."""
+    """The objects of a file; `found` are the keys that were seen in any of them, as far as a table has columns."""
 
     dialect = Dialect()
 
-    def __init__(self, text: Text, columns: tuple[str, ...]) -> None:
+    def __init__(self, text: Text, columns: tuple[str, ...], *, keeps_more: bool) -> None:
+        """The cells of other keys are empty unless they are to be kept."""
         self.names = (*columns, MORE)
         self.found: dict[str, None] = {}
         self._text = text
         self._columns = columns
+        self._keeps_more = keeps_more
 
     def __iter__(self) -> Iterator[str]:
         nothing = [NOTHING] * len(self.names)
         for line, value in self._values():
-            problem = _problem(value)
-            cells = nothing if problem else self._cells(value)
+            problem, cells = _problem(value), nothing
+            try:
+                cells = nothing if problem else self._cells(value)
+            except RecursionError:
+                problem = "has objects in objects, too deep to be read"
             problem = problem or _problem_of_text(cells)
             yield self.dialect.row(line, problem, nothing if problem else cells)
 
@@ -78,9 +84,19 @@ class JsonRows:
                 yield self._text.number, _decoded(stripped)
 
     def _cells(self, value: dict[str, Any]) -> list[str]:
-        self.found.update(dict.fromkeys(value))
+        if not value.keys() <= self.found.keys():
+            self._find(value)
         cells = [_cell(value.pop(name, None)) for name in self._columns]
-        return [*cells, json.dumps(value, ensure_ascii=False) if value else NOTHING]
+        if not self._keeps_more:
+            return [*cells, NOTHING]
+        more = {name: _cell(left) for name, left in value.items() if left is not None}
+        return [*cells, json.dumps(more, ensure_ascii=False) if more else NOTHING]
+
+    def _find(self, names: Iterable[str]) -> None:
+        # Objects that are maps of something have other keys in every row, and those would fill the memory.
+        for name in names:
+            if name in self._columns or len(self.found) < MOST_COLUMNS + len(self._columns):
+                self.found[name] = None
 
 
 def _decoded(text: str) -> Any:
@@ -119,6 +135,19 @@ def _cell(value: Any) -> str:
             return value.text
         case int():
             return str(value)
+        case _:
+            return _text_of(value)
+
+
+def _text_of(value: Any) -> str:
+    """The JSON of a value, its numbers with the digits that they were written with."""
+    match value:
+        case dict():
+            return "{" + ", ".join([f"{_text_of(name)}: {_text_of(one)}" for name, one in value.items()]) + "}"
+        case list():
+            return "[" + ", ".join([_text_of(one) for one in value]) + "]"
+        case _Number():
+            return value.text
         case _:
             return json.dumps(value, ensure_ascii=False)
 

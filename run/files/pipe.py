@@ -9,18 +9,22 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 import duckdb
 
 from run.files.checks import literal
+from run.files.reading import Unreadable
 from run.files.rows import NOTHING, Rows
 
 _BUFFER = 1024 * 1024
 #: The longest row in bytes; DuckDB keeps a few buffers of this size.
-_LONGEST_ROW = 8 * 1024 * 1024
+LONGEST_ROW = 8_000_000
+_LONGEST_LINE = 8 * 1024 * 1024
+#: A row of so many characters is not too long, whatever they are.
+_SHORT_ENOUGH = LONGEST_ROW // 4
 
 
 def cell(number: int) -> str:
@@ -33,6 +37,8 @@ class Pipe:
     """The rows of a file on their way, once."""
 
     rows: Rows
+    #: How many characters have gone through it.
+    characters: int = 0
     _error: Exception | None = None
 
     def run(self, database: duckdb.DuckDBPyConnection, sql: Callable[[str], str]) -> None:
@@ -62,14 +68,23 @@ class Pipe:
             '/dev/fd/{reads}', auto_detect = false, header = false, parallel = false, encoding = 'utf-8',
             columns = {{'line': 'BIGINT', 'problem': 'VARCHAR'{cells}}}, nullstr = {literal(NOTHING)},
             delim = {literal(self.rows.dialect.delimiter)}, quote = {quote}, escape = {quote}, new_line = '\\n',
-            max_line_size = {_LONGEST_ROW}, buffer_size = {2 * _LONGEST_ROW}
+            max_line_size = {_LONGEST_LINE}, buffer_size = {2 * _LONGEST_LINE}
         )"""
 
     def _write(self, writes: int) -> None:
         try:
             with suppress(BrokenPipeError), io.FileIO(writes, "w") as raw:
                 text = io.TextIOWrapper(io.BufferedWriter(raw, _BUFFER), "utf-8", newline="")
-                text.writelines(self.rows)
+                text.writelines(self._counted())
                 text.flush()
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for the rows
             self._error = error
+
+    def _counted(self) -> Iterator[str]:
+        for row in self.rows:
+            characters = len(row)
+            self.characters += characters
+            if characters > _SHORT_ENOUGH and len(row.encode()) > LONGEST_ROW:
+                line = int(row.partition(self.rows.dialect.delimiter)[0])
+                raise Unreadable(f"has a row of more than {LONGEST_ROW:,} bytes", line)
+            yield row

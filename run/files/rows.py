@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-#: Stands for a value that is not there. No file has it, because nobody can guess it.
-NOTHING = f"\x1f{secrets.token_hex(4)}"
+#: Stands for a value that is not there. No file has it, because nobody can guess it; and letters and digits delimit no
+#: cells.
+NOTHING = secrets.token_hex(8)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ _SEEN = {
     "DATE": "[0-9]{4}-[0-9]{2}-[0-9]{2}",
     "TIMESTAMP": "[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}.*",
 }
+#: A group of rows of Parquet is in memory as a whole while it is written: of so many characters, and at most of so many
+#: rows. BigQuery wants groups of 16 MiB and more.
+_CHARACTERS_OF_A_GROUP, _MOST_ROWS_OF_A_GROUP = 32 * 1024 * 1024, 122_880
 _ERROR = '"row", line, place, name, value, reason'
 
 
@@ -41,6 +44,7 @@ class Table:
     more: Sequence[str]
     #: Whether the values are wanted, and not only whether they are right.
     keeps_values: bool
+    _characters: int = 0
 
     @cached_property
     def checks(self) -> list[Check]:
@@ -49,6 +53,7 @@ class Table:
     def fill(self, pipe: Pipe) -> None:
         """Read all rows and check each by itself; raises Unreadable."""
         pipe.run(self.database, self._filling)
+        self._characters = pipe.characters
         self._collect()
 
     def _filling(self, source: str) -> str:
@@ -161,9 +166,10 @@ class Table:
         """Write the values of all rows, in the order of the file, and `more` as further columns of text."""
         columns = {check.column.name: check.value for check in self.checks} | dict(more)
         chosen = _list(*(f"{value} AS {quoted(name)}" for name, value in columns.items()))
-        self.database.execute(
-            f"COPY (SELECT {chosen} FROM row) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
-        )
+        of_a_row = max(1, self._characters // max(1, self.count))
+        rows = max(1, min(_MOST_ROWS_OF_A_GROUP, _CHARACTERS_OF_A_GROUP // of_a_row))
+        form = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {rows}"
+        self.database.execute(f"COPY (SELECT {chosen} FROM row) TO {literal(str(path))} ({form})")
 
     def retyped(self) -> Iterator[Retyped]:
         """Yield the columns that have values, two at least, of which none is of its type."""

@@ -18,10 +18,9 @@ from run.kinds.own_objects import REPORT_MARKER, is_ours
 from run.kinds.taken_object import current_object
 
 #: A push lasts at most 600 seconds (https://docs.cloud.google.com/pubsub/docs/push#receive_push), some of which the
-#: rest of the attempt needs.
-LONGEST_SECONDS = 570
-#: How long an attempt may last when its task does not say.
-TIMEOUT_SECONDS = 540
+#: rest of the attempt needs: it waits for its turn, and writes what it has made. How long the attempt lasts is another
+#: question: of many files that come at once, most wait for their turn.
+LONGEST_SECONDS = 540
 _CHECK = "run.files.checking:check"
 _LOOKS = 3
 _OUTCOMES = {
@@ -123,6 +122,7 @@ class FileCheck:
         # It tells of a generation that was there before.
         with answering():
             held = self.storage.find(stored.bucket, f"{stored.name}.{ERRORS}")
+            refuse_lost(self.work)
             if held is not None and is_ours(held.uri, held.metadata):
                 self.storage.delete(held.bucket, held.name, held.generation)
 

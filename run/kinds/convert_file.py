@@ -10,7 +10,7 @@ from typing import Any
 from run.clients.storage import Changed, StoredObject
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.files.outcome import PARQUET
-from run.kinds.checked_file import TIMEOUT_SECONDS, CheckedFile, FileCheck, answering, refuse_lost
+from run.kinds.checked_file import CheckedFile, FileCheck, answering, refuse_lost
 from run.kinds.contract import ContractConfig, contract_problems
 from run.kinds.kind import Finished, Kind, ObjectVersion, Work
 from run.kinds.object_places import place_of, problems_of_place
@@ -41,7 +41,6 @@ class ConvertFile(Kind[ConvertFileConfig]):
     takes_file = True
     source_key = SOURCE_KEY
     makes_file = True
-    timeout_seconds = TIMEOUT_SECONDS
 
     def problems(self, config: ConvertFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
         """Yield (key, reason) for what is wrong with this configuration in its workflow."""

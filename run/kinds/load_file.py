@@ -14,7 +14,7 @@ from run.kinds.bigquery_names import TableName, job_id, labels
 from run.kinds.job_steps import Later, Step, finished, goes_on
 from run.kinds.kind import Finished, Kind, Progress, Work
 from run.kinds.load_options import LoadFileConfig, load_problems
-from run.kinds.load_plan import LoadPlan, plan_of
+from run.kinds.load_plan import LoadPlan, plan_of, staging_of
 from run.kinds.load_sources import check_generations, named_in, refusal
 from run.kinds.sources import SOURCE_KEY
 from run.kinds.target_table import FIRST_STEP, TargetTable, end_tries
@@ -60,7 +60,7 @@ class LoadFile(Kind[LoadFileConfig]):
         if not end_tries(self._bigquery, work):
             return False
         with suppress(TaskFailure):  # The table expires.
-            self._bigquery.drop(str(plan_of(config, work, self._bigquery.project).staging))
+            self._bigquery.drop(str(staging_of(config, work, self._bigquery.project)))
         return True
 
     def _progress(self, config: LoadFileConfig, work: Work, at: Step) -> Progress:

@@ -108,7 +108,7 @@ class LoadFileConfig(KindConfig):
 
 def load_problems(config: LoadFileConfig, scope: Scope) -> Iterator[tuple[str, str]]:
     """Yield (key, reason) for what is wrong with a `load_file` task."""
-    yield from source_problems(config.source, scope)
+    yield from source_problems(config.source, scope, takes_many=True)
     for reason in table_problems(config.table, scope.names):
         yield "table", reason
     if config.write == "append":

@@ -91,7 +91,12 @@ def plan_of(config: LoadFileConfig, work: Work, project: str) -> LoadPlan:
     if config.partition:
         partition = TableName(target.project, target.dataset, target.table, _partition(config, work))
         return LoadPlan(config, work, files, kind, partition, staging=None)
-    return LoadPlan(config, work, files, kind, target, target.beside(f"staging_{digest(work.key)}"))
+    return LoadPlan(config, work, files, kind, target, staging_of(config, work, project))
+
+
+def staging_of(config: LoadFileConfig, work: Work, project: str) -> TableName:
+    """The staging table of the attempt, which needs no file to be known; raises PermanentFailure."""
+    return table_name(config.table, work.values, project).beside(f"staging_{digest(work.key)}")
 
 
 def _partition(config: LoadFileConfig, work: Work) -> str:

@@ -9,8 +9,11 @@ from run.workflows.scope import Scope
 SOURCE_KEY = "from"
 
 
-def source_problems(source: str | None, scope: Scope) -> Iterator[tuple[str, str]]:
-    """Yield (key, reason) when the task that is named has no file to give."""
+def source_problems(source: str | None, scope: Scope, *, takes_many: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield (key, reason) when the task that is named has no file to give, or many where one is wanted."""
     known = sorted({*scope.file_tasks_above, *scope.makers_above})
     if source is not None and source not in known:
         yield SOURCE_KEY, f"'{source}' is no task with a file above this one; there are: {', '.join(known) or 'none'}"
+    file = scope.file_tasks_above.get(source or "")
+    if file is not None and file.until is not None and source not in scope.makers_above and not takes_many:
+        yield SOURCE_KEY, f"'{source}' takes many files, and this task takes one"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from run.kinds.checked_file import TIMEOUT_SECONDS, FileCheck
+from run.kinds.checked_file import FileCheck
 from run.kinds.contract import ContractConfig, contract_problems
 from run.kinds.kind import Finished, Kind, Work
 from run.kinds.sources import SOURCE_KEY
@@ -20,7 +20,6 @@ class ValidateFile(Kind[ContractConfig]):
     config = ContractConfig
     takes_file = True
     source_key = SOURCE_KEY
-    timeout_seconds = TIMEOUT_SECONDS
 
     def problems(self, config: ContractConfig, scope: Scope) -> Iterator[tuple[str, str]]:
         """Yield (key, reason) for what is wrong with this configuration in its workflow."""

@@ -15,6 +15,8 @@ from urllib.parse import quote
 import pytest
 
 from run.handlers.sweep import SECONDS_OF_A_KICK
+from run.kinds.child_process import MOST_AT_ONCE
+from run.kinds.contract import ContractConfig
 from run.local.postgres import Postgres
 from run.local.topics import SWEEP_ACK_DEADLINE_SECONDS
 from tests.deploy.conftest import Terminal
@@ -345,7 +347,7 @@ ELSEWHERE = {
     "SQL_INSTANCE": "memory",
     "SQL_TIER": "db-custom-2-7680",
     "CPU": "2",
-    "MEMORY": "2Gi",
+    "MEMORY": "4Gi",
 }
 
 
@@ -427,3 +429,11 @@ def test_the_settings_of_an_environment_are_shown_without_its_secrets(terminal: 
     assert [one["POWER_BI_URL"] for one in shown] == ["https://dev-landing.example", "https://prod-landing.example"]
     assert shown[0]["DATABASE_URL"].startswith("postgresql://cloud_accelerator:***@/")
     assert shown[0]["GOOGLE_CLOUD_PROJECT"] == "my-project"
+
+
+def test_an_instance_of_the_example_has_memory_for_the_files_that_it_checks_at_a_time() -> None:
+    example = dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+    gibibytes = int(example["MEMORY"].removesuffix("Gi"))
+    service, each = 200, ContractConfig.model_fields["memory_mib"].default
+    # Temporary files are memory there; both tasks may write about as much as the service has.
+    assert gibibytes * 1024 >= service + MOST_AT_ONCE * (each + service)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -105,7 +106,12 @@ class Instance:
         self._door = self._open_door()
 
     def wake(self) -> None:
-        """Begin to live in a process that was forked: with a connection of its own."""
+        """Begin to live in a process that was forked: with a connection of its own.
+
+        Chance falls the same in every process. Else a retry that happens to be due at once is released by the end of
+        the attempt before it, and a process that was to die at a point of the sweep's never comes there.
+        """
+        random.seed(1)
         engine = self.database.engine
         assert isinstance(engine, Engine)
         engine.dispose(close=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,6 +142,23 @@ def test_a_load_that_is_cancelled_at_any_moment_changes_nothing_after_that(
             with pytest.raises(PermanentFailure, match="cancelled"):
                 landed.finish("load_file", config, landed.march(), late)
     assert wire.rows.get("daily", 0) == before
+
+
+@each_write
+def test_the_staging_table_of_a_load_goes_whatever_has_become_of_its_file(
+    landed: Room, wire: BigQueryWire, config: dict[str, Any]
+) -> None:
+    """Who ends an attempt is not told what the task named under `from` has made."""
+    wire.error_results = [None, None, CONCURRENT]
+    progress = landed.begin("load_file", config, landed.march())
+    while not [name for name in wire.tables if "staging" in name]:
+        assert isinstance(progress, GoesOn)
+        progress = landed.poll("load_file", config, landed.march(), progress.handle)
+    assert isinstance(progress, GoesOn)
+    told_nothing = replace(landed.march(), files={})
+    while not landed.cancel("load_file", config, told_nothing, progress.handle):
+        assert wire.jobs
+    assert not [name for name in wire.tables if "staging" in name]
 
 
 def test_cancelling_on_the_local_server_prevents_what_has_not_begun(room: Room) -> None:

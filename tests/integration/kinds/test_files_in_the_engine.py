@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from run.clients import Clients
 from run.engine.definitions import new_version
 from run.engine.due import DueTasks
 from run.engine.life import TaskLife
+from run.errors import Unavailable
 from run.handlers.file import FileHandler
 from run.handlers.sweep import SweepHandler
-from run.kinds import build_kinds
+from run.kinds import build_kinds, child_process
+from run.kinds.child_process import MIB, MOST_AT_ONCE, Limits, run_child
 from run.kinds.own_objects import is_ours
 from run.pubsub.envelope import read_delivery
 from run.pubsub.messages import FileMessage, parse_message
@@ -69,6 +72,7 @@ tasks:
   after: {{kind: bigquery_query, needs: [load], sql: SELECT 1}}
 """
 GOOD = b"order_id,amount\n1,1.5\n2,0.5\n"
+BUSY = Limits(256 * MIB, 60)
 NAMES = {"landing_bucket": "landing", "archive_bucket": "archive"}
 
 
@@ -302,6 +306,37 @@ def test_a_task_that_is_cancelled_has_its_child_killed(files: Files, proxy: Http
     files.engine.pass_time(60)
     files.engine.sweep()
     assert files.engine.rows("SELECT * FROM cancellation") == []
+
+
+def test_a_file_that_waits_for_its_turn_for_long_is_checked_in_the_end(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "PATIENCE_SECONDS", 0.1)
+    files.apply(STORY)
+    files.land("raw/daily_orders_20231115.csv", GOOD)
+    may_end = threading.Event()
+
+    def be_busy(number: int) -> None:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        argument = {"pids": str(folder / "pids")}
+        with pytest.raises(Unavailable):
+            run_child("tests.unit.kinds.children:sleep", argument, folder, BUSY, is_lost=may_end.is_set)
+
+    others = [in_thread(partial(be_busy, number)) for number in range(MOST_AT_ONCE)]
+    eventually(lambda: len(children()) == MOST_AT_ONCE, "all turns to be taken")
+    try:
+        for _ in range(4):
+            files.engine.deliver_all()
+            files.engine.pass_time(900)
+            files.engine.sweep()
+        assert files.engine.log("check") == [(1, "PROCESSING", None)]
+    finally:
+        may_end.set()
+        for other in others:
+            other.join()
+    files.engine.deliver_all()
+    assert files.engine.log("check") == [(1, "SUCCESS", None)]
 
 
 def test_a_task_that_takes_too_long_has_its_child_killed_and_says_so(files: Files, proxy: HttpProxy) -> None:

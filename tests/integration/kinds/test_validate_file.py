@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from run.clients import Clients
-from run.clients.storage import Storage
+from run.clients.storage import Storage, StoredObject
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.kinds.checked_file import FileCheck
 from run.kinds.contract import ContractConfig
 from run.kinds.kind import Finished, TakenFile
-from run.kinds.own_objects import is_ours
+from run.kinds.own_objects import REPORT_MARKER, is_ours
 from tests.integration.kinds.room import DATA, Room
 
 CONTRACT: dict[str, Any] = {
@@ -105,6 +105,33 @@ def test_a_report_is_replaced_and_goes_away_when_the_file_is_sound(room: Room) -
     room.land("load", "a.csv", GOOD)
     validate(room)
     assert objects(room) == ["a.csv"]
+
+
+def test_a_worker_that_has_lost_its_attempt_takes_no_report_away(room: Room, tmp_path: Path) -> None:
+    file = room.land("load", "a.csv", GOOD)
+    uri = f"{file.place.uri}.errors.csv"
+    asked: list[int] = []
+
+    class Reported(Storage):
+        """Has the report of a newer attempt before this one looks for it."""
+
+        def find(self, bucket: str, name: str) -> StoredObject | None:
+            if name.endswith(".errors.csv"):
+                (tmp_path / "report").write_text("line,reason\n")
+                found = room.clients.storage.write(
+                    tmp_path / "report", bucket, name, "text/csv", {REPORT_MARKER: uri}, 0
+                )
+                asked.append(found.generation)
+                return found
+            return room.clients.storage.find(bucket, name)
+
+    storage = Reported("local", room.clients._settings.storage_emulator_host)
+    work = replace(room.work("load"), is_lost=lambda: bool(asked))
+    with pytest.raises(Unavailable, match="taken away"):
+        FileCheck(storage, ContractConfig.model_validate(CONTRACT), work, tmp_path).run(writes=False)
+    held = room.clients.storage.find("landing", f"{file.place.name}.errors.csv")
+    assert held is not None
+    assert [held.generation] == asked
 
 
 def test_what_somebody_else_has_put_in_the_reports_place_stays(room: Room) -> None:

@@ -24,13 +24,15 @@ def contract(*columns: dict[str, Any] | str, **keys: Any) -> Contract:
     return Contract.model_validate({**given, "columns": described})
 
 
-def checked(content: bytes | str, wanted: Contract, folder: Path | None = None, **how: Any) -> dict[str, Any]:
+def checked(
+    content: bytes | str, wanted: Contract, folder: Path | None = None, *, memory: int = MEMORY, **how: Any
+) -> dict[str, Any]:
     """The outcome."""
     stream = io.BytesIO(content if isinstance(content, bytes) else content.encode())
     if folder is not None:
-        return check_stream(stream, wanted, folder, memory=MEMORY, **how)
+        return check_stream(stream, wanted, folder, memory=memory, **how)
     with TemporaryDirectory() as temporary:
-        return check_stream(stream, wanted, Path(temporary), memory=MEMORY, **how)
+        return check_stream(stream, wanted, Path(temporary), memory=memory, **how)
 
 
 def places(outcome: dict[str, Any]) -> list[tuple[int, str]]:

@@ -51,6 +51,28 @@ def test_a_text_of_the_type_becomes_its_value(tmp_path: Path, kind: str, text: s
     ]
 
 
+@pytest.mark.parametrize(
+    "text", [" 16.03.2024", "16.03.2024 ", "16.03.2024\n", "16.03.24", "31.02.2024", "16.03.2024x"]
+)
+def test_a_date_of_a_format_is_nothing_but_that_with_a_whole_year(text: str) -> None:
+    [reason] = reasons(f'x,y\n"{text}",1\n', contract({"name": "x", "type": "DATE", "format": "%d.%m.%Y"}, "y"))
+    assert reason == "is no DATE of the format %d.%m.%Y"
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "text", "value"),
+    [
+        ("DATE", "%d.%m.%Y", "6.3.2024", date(2024, 3, 6)),
+        ("DATE", "%d.%m.%y", "16.03.24", date(2024, 3, 16)),
+        ("DATE", "%Y%m%d", "20240316", date(2024, 3, 16)),
+        ("DATETIME", "%d/%b/%Y %H:%M", "16/Mar/2024 10:30", datetime(2024, 3, 16, 10, 30)),  # noqa: DTZ001
+    ],
+)
+def test_a_date_of_a_format_is_read(tmp_path: Path, kind: str, form: str, text: str, value: Any) -> None:
+    wanted = contract({"name": "x", "type": kind, "format": form}, "y")
+    assert converted(f"x,y\n{text},1\n", wanted, tmp_path) == [{"x": value, "y": "1"}]
+
+
 @pytest.mark.parametrize(("kind", "text"), BAD)
 def test_a_text_of_another_type_is_an_error(kind: str, text: str) -> None:
     [reason] = reasons(f'x,y\n"{text}",1\n', contract({"name": "x", "type": kind}, "y"))

@@ -159,6 +159,31 @@ def test_a_line_without_end_stops_the_reading() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("a,b\n" + "\u4e00" * 3_500_000 + ",1\n", "csv"),
+        ("a,b\n" + ",".join(['"' + "x\n" * 450_000 + '"'] * 10) + "\n", "csv"),
+        ('{"a": "1"}\n{"a": "' + "\u4e00" * 3_500_000 + '"}\n', "json"),
+    ],
+)
+def test_a_row_that_is_too_long_stops_the_reading_where_it_begins(text: str, form: str) -> None:
+    columns = ["a", "b"] if text.count('"') != 20 else list("abcdefghij")
+    text = text.replace("a,b\n", ",".join(columns) + "\n", 1)
+    wanted = contract(*columns, format=form, drift="ignore")
+    assert checked(text, wanted) == {
+        "outcome": "unreadable",
+        "reasons": ["has a row of more than 8,000,000 bytes (line 2)"],
+    }
+
+
+@pytest.mark.parametrize("delimiter", ["\x1f", "\\", "|", " ", "¦", "\t"])
+def test_whatever_is_no_letter_and_no_digit_may_be_the_delimiter(tmp_path: Path, delimiter: str) -> None:
+    text = f'a{delimiter}b\nx{delimiter}1\n"y{delimiter}y"{delimiter}\n'
+    rows = converted(text, contract("a", "b", csv={"delimiter": delimiter}), tmp_path)
+    assert [(row["a"], row["b"]) for row in rows] == [("x", "1"), (f"y{delimiter}y", None)]
+
+
 def test_large_rows_are_read() -> None:
     row = ",".join(["y" * 900_000] * 4)
     assert checked(f"a,b,c,d\n{row}\n", contract("a", "b", "c", "d")) == {"outcome": "sound", "rows": 1}

@@ -76,6 +76,36 @@ def test_new_columns_are_added_as_text_and_missing_ones_are_without_values(tmp_p
     assert rows == [{"id": 1, "paid": None, "city": "Ulm"}, {"id": 2, "paid": None, "city": None}]
 
 
+def test_new_columns_of_json_are_what_stands_in_the_file(tmp_path: Path) -> None:
+    rows = '{"id": 1, "paid": null, "n": 1.10, "big": 12345678901234567890.5, "b": true, "o": {"x": [1.50]}, "z": null}'
+    [row] = converted(rows, contract(*COLUMNS, format="json", drift="add"), tmp_path)
+    assert {name: row[name] for name in ("n", "big", "b", "o", "z")} == {
+        "n": "1.10",
+        "big": "12345678901234567890.5",
+        "b": "true",
+        "o": '{"x": [1.50]}',
+        "z": None,
+    }
+
+
+def test_new_columns_that_differ_only_in_case_are_no_two_columns_of_a_table() -> None:
+    text = '{"id": 1, "paid": null, "City": "Ulm"}\n{"id": 2, "paid": null, "city": "Bonn"}'
+    assert checked(text, contract(*COLUMNS, format="json", drift="add"), writes=True)["reasons"] == [
+        "'city' is new, and differs from another new column only in case"
+    ]
+    assert checked(text, contract(*COLUMNS, format="json", drift="ignore"))["outcome"] == "sound"
+
+
+@pytest.mark.parametrize("policy", ["fail", "ignore", "add"])
+def test_of_more_new_columns_than_a_table_may_have_the_first_are_told(policy: str) -> None:
+    rows = "\n".join(f'{{"id": {number}, "paid": null, "k{number}": 1}}' for number in range(12_000))
+    outcome = checked(rows, contract(*COLUMNS, format="json", drift=policy), writes=True)
+    assert outcome["outcome"] == ("sound" if policy == "ignore" else "drifted")
+    assert outcome["drift"]["new"] == [f"k{number}" for number in range(100)]
+    assert outcome["drift"]["more_new"] == 10_000 - 100
+    assert len(json.dumps(outcome)) < 20_000
+
+
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_ignored_columns_are_left_out(tmp_path: Path, form: str) -> None:
     wanted = contract(*COLUMNS, format=form, drift="ignore")

@@ -43,6 +43,13 @@ def test_numbers_keep_the_digits_that_they_were_written_with(tmp_path: Path) -> 
     ]
 
 
+def test_numbers_in_objects_and_lists_keep_their_digits_too(tmp_path: Path) -> None:
+    wanted = contract("t", {"name": "j", "type": "JSON"}, format="json")
+    nested = '{"a": [1.10, 12345678901234567890.5], "b": {"c": 1e400, "d": "\\u00fc\\n", "e": [true, null, {}, []]}}'
+    told = nested.replace("\\u00fc", "ü")
+    assert converted(f'{{"t": {nested}, "j": {nested}}}', wanted, tmp_path) == [{"t": told, "j": told}]
+
+
 def test_words_of_json_are_booleans_and_nothing(tmp_path: Path) -> None:
     wanted = contract({"name": "b", "type": "BOOL"}, {"name": "t"}, format="json")
     assert converted('[{"b": true, "t": false}, {"b": null, "t": ""}]', wanted, tmp_path) == [

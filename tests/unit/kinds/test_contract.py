@@ -67,6 +67,10 @@ def test_a_column_that_makes_no_sense_is_refused(tmp_path: Path, key: str, compl
         ("encoding: utf8", "'encoding' must be"),
         ("csv: {delimiter: ';;'}", "'csv.delimiter'"),
         ("csv: {delimiter: '\"'}", "delimiter and quote are two different characters"),
+        ("csv: {delimiter: '1'}", "delimiter and quote are no letters and no digits"),
+        ("csv: {delimiter: x}", "delimiter and quote are no letters and no digits"),
+        ("csv: {quote: 'e'}", "delimiter and quote are no letters and no digits"),
+        ("csv: {quote: '§'}", "quote is a character of ASCII"),
         ("memory_mib: 100", "'memory_mib'"),
         ("format: xlsx", "'format' must be 'csv' or 'json', not 'xlsx'"),
         ("from: nobody", "'from' is there instead of 'file'; leave one of them out"),
@@ -104,6 +108,17 @@ def test_a_source_is_a_task_above_that_has_a_file(
     found = complaints(tmp_path, COLUMNS, "needs: [raw]", f"from: {source}", kind="convert_file", above=above)
     assert [line for line in found if complaint is None or complaint not in line] == []
     assert bool(found) == bool(complaint)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"), [("validate_file", COLUMNS), ("convert_file", COLUMNS), ("load_file", "table: a.b")]
+)
+def test_many_files_are_a_source_only_for_kinds_that_take_many(tmp_path: Path, kind: str, keys: str) -> None:
+    above = f"  many: {{kind: load_file, {FILE}, files: many, until: {{count: 2}}, table: a.c}}"
+    found = complaints(tmp_path, keys, "needs: [many]", "from: many", kind=kind, above=above)
+    takes_one = [line for line in found if "'from': 'many' takes many files, and this task takes one" in line]
+    assert bool(takes_one) == (kind != "load_file")
+    assert found == takes_one
 
 
 def test_a_source_must_be_above(tmp_path: Path) -> None:
