@@ -95,7 +95,12 @@ def build_service(settings: Settings) -> Service:
     sweeps = SweepHandler(
         database,
         life,
-        DueTasks(database, life, names, Notifier(database, Channels(clients, mail_account(settings)), names).send),
+        DueTasks(
+            database,
+            life,
+            names,
+            Notifier(database, life.results, Channels(clients, mail_account(settings)), names).send,
+        ),
         {"invariant": (600, invariant.do_chore), "scan": (86_400, scanner.scan_daily)},
         ending,
     )

@@ -163,7 +163,7 @@ class EngineRoom:
         names = {"landing_bucket": "landing"}
         self.life = TaskLife(self.database, {kind.name: kind for kind in told}, self.publisher, names)
         self.moves = Moves(self.database, self.life)
-        tell = [] if self.channels is None else [Notifier(self.database, self.channels, names).send]
+        tell = [] if self.channels is None else [Notifier(self.database, self.life.results, self.channels, names).send]
         self.sweeps = SweepHandler(self.database, self.life, DueTasks(self.database, self.life, names, *tell), {})
 
     def apply(

@@ -1,13 +1,25 @@
-"""The configuration that an attempt really had, as people may see it."""
+"""What an attempt was really told to do, as people may see it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from database.attempts import Claimed
 from run.kinds.kind import Work
+from run.notifications.failure import Call, call_of
+from run.workflows.function_keys import FUNCTION_KIND, FunctionKeys
 from run.workflows.templates import TemplateError, Value, render
+
+
+@dataclass(frozen=True)
+class ToldWork:
+    """What the work is ("kind load_file"), and with what, under which heading."""
+
+    what: str
+    heading: str
+    call: Call
 
 
 class _SecretNamed:
@@ -20,10 +32,15 @@ class _SecretNamed:
         return f"<the secret {self._name}>"
 
 
-def effective_configuration(claimed: Claimed, work: Work) -> dict[str, Any]:
-    """The keys of the attempt's kind with the templates in them filled in; those that say nothing are left out."""
+def told_work(claimed: Claimed, work: Work) -> ToldWork:
+    """A function with the arguments that it was called with, or a kind with its templates filled in."""
+    if claimed.kind == FUNCTION_KIND:
+        fields = FunctionKeys.model_fields
+        keys = FunctionKeys.model_validate({key: value for key, value in claimed.config.items() if key in fields})
+        return ToldWork(f"function {keys.function}", "Called with", call_of(*keys.effective(work.results)))
     config = {key: _filled(value, work.values) for key, value in claimed.config.items()}
-    return {key: value for key, value in config.items() if value is not None and value not in ([], {}, "")}
+    said = {key: value for key, value in config.items() if value is not None and value not in ([], {}, "")}
+    return ToldWork(f"kind {claimed.kind}", "Configured with", call_of((), said))
 
 
 def _filled(value: Any, values: Mapping[str, Value]) -> Any:

@@ -22,6 +22,7 @@ from database.notifications import (
 from database.sessions import Database, Transaction
 from run.engine.channels import Channels, NotSent
 from run.engine.moves import Who
+from run.engine.results import Results
 from run.engine.telling import message_of
 from run.redaction import redacted
 from run.workflows.channels import Channel
@@ -35,8 +36,9 @@ MOST_TRIES = 10
 class Notifier:
     """Sends notifications that are due."""
 
-    def __init__(self, database: Database, channels: Channels, names: Mapping[str, str]) -> None:
+    def __init__(self, database: Database, results: Results, channels: Channels, names: Mapping[str, str]) -> None:
         self._database = database
+        self._results = results
         self._channels = channels
         self._names = names
 
@@ -64,7 +66,7 @@ class Notifier:
         return True
 
     def _try(self, told: ClaimedNotification) -> str | None:
-        message = self._database.transact(lambda tx: message_of(tx, told, self._names))
+        message = message_of(self._database, self._results, told, self._names)
         return self._channels.send(Channel.model_validate(told.channel), message)
 
     def _not_sent(self, told: ClaimedNotification, problem: str) -> bool:

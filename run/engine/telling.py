@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from database.attempts import Claimed
 from database.dependencies import children_of
 from database.facts import OpenTask
-from database.files import files_of_attempt
+from database.files import LoggedFile, files_of_attempt
 from database.keys import TaskKey
 from database.notifications import MOST_TASKS, ClaimedNotification
-from database.sessions import Transaction
+from database.sessions import Database, Transaction
 from database.statuses import NotificationEvent, Status
 from database.telling import ToldAttempt, as_claimed, told_attempts
-from run.engine.effective import effective_configuration
+from run.engine.effective import ToldWork, told_work
 from run.engine.reasons import Reason, reasons_of
+from run.engine.results import Results
 from run.engine.work import make_work
+from run.errors import TaskFailure, Unavailable
 from run.notifications.failure import Call, FailedTask, FailureReport, call_of
 from run.notifications.message import Message
 from run.notifications.outcome import DeadlineReport, DoneTask, SuccessReport, WaitingTask
@@ -35,7 +39,7 @@ _MOST_NAMES = 6
 _TRACEBACK = "Traceback (most recent call last):"
 
 
-def message_of(tx: Transaction, told: ClaimedNotification, names: Mapping[str, str]) -> Message:
+def message_of(database: Database, results: Results, told: ClaimedNotification, names: Mapping[str, str]) -> Message:
     """Everything that one notification says; `names` are what every template may use."""
     whose = "" if told.task_id is None else f"task{told.task_id}-"
     return Message(
@@ -46,15 +50,18 @@ def message_of(tx: Transaction, told: ClaimedNotification, names: Mapping[str, s
         task=told.task,
         status=told.facts["status"],
         outcome=told.outcome,
-        report=_Teller(tx, told, names).report(),
+        report=_Teller(database, results, told, names).report(),
     )
 
 
 class _Teller:
-    """Reads what a report quotes, in one transaction."""
+    """Reads what a report quotes."""
 
-    def __init__(self, tx: Transaction, told: ClaimedNotification, names: Mapping[str, str]) -> None:
-        self._tx = tx
+    def __init__(
+        self, database: Database, results: Results, told: ClaimedNotification, names: Mapping[str, str]
+    ) -> None:
+        self._database = database
+        self._results = results
         self._told = told
         self._names = names
         self._batch = f"{told.workflow} {told.batch.batch_id}"
@@ -72,7 +79,8 @@ class _Teller:
 
     def _attempts(self, tasks: Sequence[Mapping[str, Any]]) -> dict[int, ToldAttempt]:
         asked = [(task["task_id"], task["attempt"]) for task in tasks]
-        return told_attempts(self._tx, self._told.batch, self._told.version_id, asked)
+        told = self._told
+        return self._database.transact(lambda tx: told_attempts(tx, told.batch, told.version_id, asked))
 
     def _failure(self) -> FailureReport:
         facts = self._told.facts
@@ -104,7 +112,8 @@ class _Teller:
     def _skipped_below(self, failed: Iterable[int], tasks: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:
         """For each of the failed, at any distance, what was skipped: one that two failures keep stands below both."""
         skipped = [task["task_id"] for task in tasks if task["status"] == Status.SKIPPED]
-        children = children_of(self._tx, self._told.version_id, [*failed, *skipped])
+        version_id, above = self._told.version_id, [*failed, *skipped]
+        children = self._database.transact(lambda tx: children_of(tx, version_id, above))
         below: dict[int, list[int]] = {}
         for one in failed:
             reached = {one}
@@ -122,28 +131,36 @@ class _Teller:
         return f"Errors in {len(failed)} tasks of {self._batch}: {some(failed, _MOST_NAMES)}"
 
     def _failed(self, task: Mapping[str, Any], attempt: ToldAttempt, not_executed: Sequence[str]) -> FailedTask:
-        call = self._call(task)
-        error = call.clean(_error_of(attempt)[-_LONGEST_ERROR:])
+        work = self._work(task) if task["attempt"] else ToldWork(f"kind {attempt.kind}", "", Call())
+        error = work.call.clean(_error_of(attempt)[-_LONGEST_ERROR:])
         sentence, in_full = _sentence_of(error)
         return FailedTask(
             name=attempt.task,
-            work=f"kind {attempt.kind}",
+            work=work.what,
             error=sentence,
-            arguments=call.arguments,
+            arguments=work.call.arguments,
             details=in_full,
             not_executed=not_executed,
-            arguments_are="Configured with",
+            arguments_are=work.heading,
             details_are="Traceback" if in_full.startswith(_TRACEBACK) else "The error in full",
         )
 
-    def _call(self, task: Mapping[str, Any]) -> Call:
+    def _work(self, task: Mapping[str, Any]) -> ToldWork:
         """What the attempt was told to do."""
-        if not task["attempt"]:
-            return Call()
         key = TaskKey(self._told.batch.workflow_id, self._told.batch.batch_id, task["task_id"])
-        claimed = as_claimed(self._tx, key, task["attempt"], self._told.version_id)
-        files = files_of_attempt(self._tx, key, claimed.attempt) if claimed.has_files else []
-        return call_of((), effective_configuration(claimed, make_work(claimed, files, self._names)))
+
+        def read(tx: Transaction) -> tuple[Claimed, Sequence[LoggedFile]]:
+            claimed = as_claimed(tx, key, task["attempt"], self._told.version_id)
+            return claimed, files_of_attempt(tx, key, claimed.attempt) if claimed.has_files else []
+
+        claimed, files = self._database.transact(read)
+        try:
+            results = self._results.of_parents(claimed, to_cancel=True)
+            work = make_work(claimed, files, self._names, results=results)
+        except (TaskFailure, Unavailable):
+            # Without the results that it had; why they are not there may be what has failed.
+            work = make_work(replace(claimed, reads_results=()), files, self._names)
+        return told_work(claimed, work)
 
     def _success(self) -> SuccessReport:
         facts = self._told.facts

@@ -92,7 +92,7 @@ class Instance:
         self.sweeps = SweepHandler(
             self.database,
             life,
-            DueTasks(self.database, life, NAMES, Notifier(self.database, self._channels, NAMES).send),
+            DueTasks(self.database, life, NAMES, Notifier(self.database, life.results, self._channels, NAMES).send),
             {
                 "invariant": (600, lambda _seconds: bool(invariant.check()) or True),
                 "scan": (86_400, scanner.scan_daily),

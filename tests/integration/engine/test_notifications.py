@@ -21,7 +21,8 @@ from run.kinds.kind import Finished, Kind, KindConfig, Progress, Work
 from run.notifications.message import Message
 from run.settings import Settings
 from run.workflows.channels import Channel
-from tests.engine_room import ME, EngineRoom, failing
+from run.workflows.function_keys import FunctionKeys
+from tests.engine_room import ME, EngineRoom, Told, failing
 from tests.integration.engine.test_growth import counted_statements
 from tests.servers.hooks import HookServer
 from tests.servers.mail import HOST, Certificate, MailServer, Received, make_certificate
@@ -56,6 +57,17 @@ class Recipe(Kind[RecipeConfig]):
     def start(self, config: RecipeConfig, work: Work) -> Progress:
         order = self.orders.get(work.task)
         return Finished(order(work) or {}) if order else Finished()
+
+
+class CallConfig(KindConfig, FunctionKeys):
+    """The keys of a call."""
+
+
+class Function(Told):
+    """Stands for functions: what one does is told."""
+
+    name = "python_function"
+    config = CallConfig  # type: ignore[assignment]  # It has more keys.
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +114,7 @@ def channels(mail: MailServer, hooks: HookServer, certificate: Certificate) -> C
 
 @pytest.fixture
 def room(database: Database, channels: Channels) -> EngineRoom:
-    return EngineRoom(database, more_kinds=[Recipe()], channels=channels)
+    return EngineRoom(database, more_kinds=[Recipe(), Function()], channels=channels)
 
 
 def by_mail(*on: str, to: Sequence[str] = TO) -> list[dict[str, Any]]:
@@ -192,7 +204,7 @@ def test_who_dies_between_sending_and_writing_it_down_sends_it_again_under_the_s
             raise Died
 
     bake(room, "mix", notify=[*by_mail(), *by(webhook=f"{hooks.url}/hook")])
-    dying = Notifier(room.database, Dying(), {})
+    dying = Notifier(room.database, room.life.results, Dying(), {})
     for (notification_id,) in room.rows("SELECT notification_id FROM notification"):
         with pytest.raises(Died):
             dying.send(notification_id)
@@ -398,6 +410,38 @@ def test_the_mail_shows_the_configuration_that_the_task_really_had(hostile: Rece
     assert "a (kind recipe)" in text
     assert "  table = 'cakes.2024-03'\n" in text
     assert "  headers = {'X-Who': <the secret API_TOKEN>, 'X-Batch': '2024-03'}\n" in text
+
+
+def test_the_results_of_parents_are_in_it_as_they_were(room: EngineRoom, mail: MailServer) -> None:
+    room.told.orders["count"] = lambda _: {"rows": 3, "words": ["x"]}
+    recipe(room).orders["load"] = failing("no")
+    function = room.life.kinds["python_function"]
+    assert isinstance(function, Function)
+    function.orders["call"] = failing("no")
+    call = {"function": "cakes:bake", "args": [180], "kwargs": {"how": "preset"}, "results_as_kwargs": {"how": "count"}}
+    details = {
+        "load": {"kind": "recipe", "config": {"table": "t_{results.count.rows}"}, "reads_results": ["count"]},
+        "call": {"kind": "python_function", "config": call, "reads_results": ["count"]},
+    }
+    room.apply({"count": [], "load": ["count"], "call": ["count"]}, details=details, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    room.sweep()
+    text = mail.received[0].part("plain")
+    assert "load (kind recipe)\n  no\n\nConfigured with\n  table = 't_3'\n" in text
+    assert (
+        "call (function cakes:bake)\n  no\n\nCalled with\n  args[0] = 180\n  how = {'rows': 3, 'words': ['x']}\n"
+        in text
+    )
+
+
+def test_a_failure_for_want_of_a_result_is_told_as_it_was_written(room: EngineRoom, mail: MailServer) -> None:
+    details = {"a": {}, "b": {"kind": "recipe", "config": {"table": "t_{results.a.no}"}, "reads_results": ["a"]}}
+    room.apply({"a": [], "b": ["a"]}, details=details, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    room.sweep()
+    assert "  table = 't_{results.a.no}'\n" in mail.received[0].part("plain")
 
 
 def test_secrets_are_in_no_part_of_the_mail(hostile: Received) -> None:
