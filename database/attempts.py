@@ -73,6 +73,8 @@ class Claimed:
     condition: str | None
     #: The parents whose results its work needs.
     reads_results: Sequence[str]
+    #: Whether people are told how this task itself has ended.
+    tells: bool
 
 
 _OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id"
@@ -82,6 +84,7 @@ VERSION_COLUMNS = """
     tv.lease_seconds, tv.max_takeovers, tv.retries,
     tv.retry_delay_seconds, tv.retry_max_delay_seconds, tv.timeout_seconds, tv.awaits_completion, tv.success_may_skip,
     tv.condition, tv.reads_results,
+    tv.notify IS NOT NULL AS tells,
     b.version_id, b.uid AS batch_uid, b.params
 """
 

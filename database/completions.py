@@ -55,11 +55,13 @@ class TaskTerms:
     retry_delay_seconds: int
     retry_max_delay_seconds: int
     success_may_skip: bool
+    #: Whether people are told how this task itself has ended.
+    tells: bool
 
 
 _TERMS = text("""
     SELECT t.name AS task, tv.awaits_completion, b.version_id, bt.retried, tv.retries, tv.retry_delay_seconds,
-           tv.retry_max_delay_seconds, tv.success_may_skip
+           tv.retry_max_delay_seconds, tv.success_may_skip, tv.notify IS NOT NULL AS tells
       FROM batch_task bt
       JOIN task_batch b ON b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
       JOIN task t ON t.task_id = bt.task_id

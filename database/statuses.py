@@ -117,6 +117,42 @@ REOPEN = BatchMove(
 )  # fmt: skip
 
 
+class NotificationEvent(StrEnum):
+    """What people are told of."""
+
+    #: A batch, or a task, has ended otherwise than by success.
+    FAILURE = "failure"
+    SUCCESS = "success"
+    #: A batch has not ended in time.
+    MISSED_DEADLINE = "missed_deadline"
+
+
+class NotificationStatus(StrEnum):
+    #: To be sent, now or later.
+    DUE = "DUE"
+    #: The other side has accepted it.
+    SENT = "SENT"
+    #: It was tried often enough.
+    GIVEN_UP = "GIVEN_UP"
+
+
+@dataclass(frozen=True)
+class NotificationMove:
+    """A legal transition of a notification."""
+
+    name: str
+    sources: tuple[NotificationStatus, ...]
+    target: NotificationStatus
+
+
+SEND = NotificationMove("send", (NotificationStatus.DUE,), NotificationStatus.SENT)
+#: The channel has failed; it is tried again later.
+PUT_OFF = NotificationMove("put off", (NotificationStatus.DUE,), NotificationStatus.DUE)
+GIVE_UP = NotificationMove("give up", (NotificationStatus.DUE,), NotificationStatus.GIVEN_UP)
+#: A person wants it sent, whatever has become of it.
+SEND_AGAIN = NotificationMove("send again", tuple(NotificationStatus), NotificationStatus.DUE)
+
+
 class FileDecision(StrEnum):
     """What became of one generation of one object."""
 

@@ -17,6 +17,8 @@ from database.transitions import FIRST_REPUBLISH_SECONDS
 LONGEST_REPUBLISH_SECONDS = 1800
 #: A backlog is published in portions, so that it does not feed itself.
 MOST_AT_ONCE = 1000
+#: A mail server that does not answer must not keep a sweep from everything else.
+MOST_NOTIFICATIONS_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,13 @@ class DueKind(StrEnum):
     DEADLINE = "deadline"
     #: No more files have come for a task that takes many.
     QUIET = "quiet"
+    #: People are to be told something.
+    NOTIFICATION = "notification"
 
 
 @dataclass(frozen=True)
 class Due:
-    """Something to do, now or soon; `task_id` and `attempt` are 0 for a batch."""
+    """Something to do, now or soon; `task_id` and `attempt` are 0 for a batch and for a notification."""
 
     what: DueKind
     workflow_id: int
@@ -121,6 +125,7 @@ class Due:
     due_at: datetime
     #: In how many seconds; not above 0 when it is due now.
     seconds: float
+    notification_id: int | None = None
 
     @property
     def key(self) -> TaskKey:
@@ -129,34 +134,39 @@ class Due:
 
 _DUE_WORK = text(f"""
     SELECT what, workflow_id, batch_id, task_id, attempt, due_at,
-           CAST(extract(epoch FROM due_at - clock_timestamp()) AS float8) AS seconds
+           CAST(extract(epoch FROM due_at - clock_timestamp()) AS float8) AS seconds, notification_id
       FROM (
         (SELECT CASE WHEN status = 'WAITING' THEN '{DueKind.RETRY}'
                      WHEN awaits_completion THEN '{DueKind.COMPLETION}'
                      WHEN handle IS NULL THEN '{DueKind.HANDED_BACK}'
                      ELSE '{DueKind.POLL}' END AS what,
-                workflow_id, batch_id, task_id, attempt, due_at
+                workflow_id, batch_id, task_id, attempt, due_at, CAST(NULL AS bigint) AS notification_id
            FROM batch_task
           WHERE due_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
             AND status IN ('WAITING', 'PROCESSING')
           ORDER BY due_at LIMIT {MOST_AT_ONCE})
         UNION ALL
-        (SELECT '{DueKind.CANCELLATION}', workflow_id, batch_id, task_id, attempt, due_at
+        (SELECT '{DueKind.CANCELLATION}', workflow_id, batch_id, task_id, attempt, due_at, NULL
            FROM cancellation
           WHERE due_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
           ORDER BY due_at LIMIT {MOST_AT_ONCE})
         UNION ALL
-        (SELECT '{DueKind.DEADLINE}', workflow_id, batch_id, 0, 0, deadline_at
+        (SELECT '{DueKind.DEADLINE}', workflow_id, batch_id, 0, 0, deadline_at, NULL
            FROM task_batch
           WHERE status = 'PROCESSING' AND deadline_missed_at IS NULL AND deadline_at IS NOT NULL
             AND deadline_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
           ORDER BY deadline_at LIMIT {MOST_AT_ONCE})
         UNION ALL
-        (SELECT '{DueKind.QUIET}', workflow_id, batch_id, task_id, attempt, quiet_at
+        (SELECT '{DueKind.QUIET}', workflow_id, batch_id, task_id, attempt, quiet_at, NULL
            FROM batch_task
           WHERE quiet_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
             AND status NOT IN ('SKIPPED', 'CANCELLED')
           ORDER BY quiet_at LIMIT {MOST_AT_ONCE})
+        UNION ALL
+        (SELECT '{DueKind.NOTIFICATION}', workflow_id, batch_id, 0, 0, due_at, notification_id
+           FROM notification
+          WHERE status = 'DUE' AND due_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
+          ORDER BY due_at LIMIT {MOST_NOTIFICATIONS_AT_ONCE})
       ) due
      ORDER BY due_at
 """)
@@ -184,7 +194,8 @@ _MISS_DEADLINE = text("""
       FROM workflow_version v
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND v.version_id = b.version_id
        AND b.status = 'PROCESSING' AND b.deadline_missed_at IS NULL AND b.deadline_at <= clock_timestamp()
-    RETURNING v.on_missed_deadline, (SELECT w.name FROM workflow w WHERE w.workflow_id = b.workflow_id) AS workflow
+    RETURNING v.on_missed_deadline, v.notify IS NOT NULL AS tells,
+              (SELECT w.name FROM workflow w WHERE w.workflow_id = b.workflow_id) AS workflow
 """)
 
 
@@ -194,12 +205,16 @@ class MissedDeadline:
 
     workflow: str
     cancels: bool
+    #: Whether people are told of its batches.
+    tells: bool
 
 
 def miss_deadline(tx: Connection, batch: BatchKey) -> MissedDeadline | None:
     """Write down that the batch has not ended in time; None when it has, or that is known. Locks the batch."""
     row = tx.execute(_MISS_DEADLINE, batch.columns).one_or_none()
-    return None if row is None else MissedDeadline(row.workflow, row.on_missed_deadline == "cancel")
+    if row is None:
+        return None
+    return MissedDeadline(row.workflow, cancels=row.on_missed_deadline == "cancel", tells=row.tells)
 
 
 _TAKE_CHORES = text("""

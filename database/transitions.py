@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, text
 
 from database.keys import BatchKey, TaskKey
+from database.notifications import note_batch_outcome
 from database.prepared import Prepared, one_or_none
 from database.statuses import BRING_BACK, END, OPEN, RELEASE, REOPEN, RESET, SKIP, SkipCause, Status, any_of
 
@@ -121,7 +122,7 @@ _END_BATCH = Prepared(
     "end_batch",
     f"""
     UPDATE task_batch b
-       SET ended_at = clock_timestamp(),
+       SET ended_at = clock_timestamp(), outcomes = b.outcomes + 1,
            status = CASE WHEN EXISTS (
                SELECT FROM batch_task t
                  JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
@@ -138,7 +139,7 @@ _END_BATCH = Prepared(
             WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.status IN {any_of(OPEN)}
             LIMIT 1
        ) IS NULL
-    RETURNING status
+    RETURNING status, (SELECT v.notify IS NOT NULL FROM workflow_version v WHERE v.version_id = b.version_id) AS tells
 """,
 )
 
@@ -155,11 +156,16 @@ _REOPEN_BATCH = text(f"""
 def end_batch_if_done(tx: Connection, batch: BatchKey) -> str | None:
     """Lock the batch, and end it if no task is open; its outcome, or None when it goes on or had ended before.
 
-    It is CANCELLED if a task of its version is, else ERROR if one that must not fail is, else SUCCESS.
+    It is CANCELLED if a task of its version is, else ERROR if one that must not fail is, else SUCCESS. Where people are
+    to be told, that is written too.
     """
     _LOCK_BATCH.execute(tx, batch.columns)
     row = one_or_none(_END_BATCH.execute(tx, batch.columns))
-    return None if row is None else str(row.status)
+    if row is None:
+        return None
+    if row.tells:
+        note_batch_outcome(tx, batch)
+    return str(row.status)
 
 
 def reopen_batch(tx: Connection, batch: BatchKey) -> None:

@@ -35,6 +35,8 @@ class NewTask:
     awaits_completion: bool = False
     condition: str | None = None
     reads_results: Sequence[str] = ()
+    #: The channels by which people are told of this task itself, as JSON values.
+    notify: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class NewVersion:
     tasks: Sequence[NewTask]
     deadline_seconds: int | None = None
     on_missed_deadline: str = "warn"
+    #: The channels by which people are told of its batches, as JSON values.
+    notify: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,15 @@ _DIGEST = text("SELECT digest FROM workflow_version WHERE workflow_id = :workflo
 
 _CREATE_VERSION = text("""
     INSERT INTO workflow_version (workflow_id, version, batch_template, has_files, params, definition, digest,
-                                  deadline_seconds, on_missed_deadline)
+                                  deadline_seconds, on_missed_deadline, notify)
     VALUES (:workflow_id, :version, :batch_template, :has_files, :params, :definition, :digest,
-            :deadline_seconds, :on_missed_deadline)
+            :deadline_seconds, :on_missed_deadline, :notify)
     RETURNING version_id
-""").bindparams(bindparam("params", type_=JSONB), bindparam("definition", type_=JSONB))
+""").bindparams(
+    bindparam("params", type_=JSONB),
+    bindparam("definition", type_=JSONB),
+    bindparam("notify", type_=JSONB(none_as_null=True)),
+)
 
 _CREATE_TASKS = text("""
     INSERT INTO task (workflow_id, name) SELECT :workflow_id, unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING
@@ -84,13 +92,17 @@ _TASK_IDS = text("SELECT name, task_id FROM task WHERE workflow_id = :workflow_i
 _CREATE_TASK_VERSION = text("""
     INSERT INTO task_version (version_id, task_id, position, kind, rule, parents, allow_failure, disabled,
                               success_may_skip, lease_seconds, max_takeovers, retries, retry_delay_seconds,
-                              retry_max_delay_seconds, timeout_seconds, awaits_completion, condition,
+                              retry_max_delay_seconds, timeout_seconds, awaits_completion, notify, condition,
                               reads_results, file, config)
     VALUES (:version_id, :task_id, :position, :kind, :rule, :parents, :allow_failure, :disabled,
             :success_may_skip, :lease_seconds, :max_takeovers, :retries, :retry_delay_seconds,
-            :retry_max_delay_seconds, :timeout_seconds, :awaits_completion, :condition,
+            :retry_max_delay_seconds, :timeout_seconds, :awaits_completion, :notify, :condition,
             CAST(:reads_results AS text[]), :file, :config)
-""").bindparams(bindparam("file", type_=JSONB(none_as_null=True)), bindparam("config", type_=JSONB))
+""").bindparams(
+    bindparam("notify", type_=JSONB(none_as_null=True)),
+    bindparam("file", type_=JSONB(none_as_null=True)),
+    bindparam("config", type_=JSONB),
+)
 
 # One statement for all: a version may have ten thousand edges.
 _CREATE_DEPENDENCIES = text("""
@@ -126,6 +138,7 @@ def store_version(tx: Connection, new: NewVersion) -> StoredVersion:
             "digest": new.digest,
             "deadline_seconds": new.deadline_seconds,
             "on_missed_deadline": new.on_missed_deadline,
+            "notify": list(new.notify) or None,
         },
     ).scalar_one()
     _store_tasks(tx, workflow.workflow_id, version_id, new.tasks)
@@ -149,6 +162,7 @@ def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Seque
             "file": None if task.file is None else dict(task.file),
             "config": dict(task.config),
             "reads_results": list(task.reads_results),
+            "notify": list(task.notify) or None,
         }
         for task in tasks
     ]

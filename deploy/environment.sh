@@ -7,11 +7,13 @@ KEYS=(
   THREADS MAX_INSTANCES CPU MEMORY INGRESS LOG_LEVEL
   SECRETS CLOUD_RUN_JOBS DATAFORM_ACCOUNTS
   DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL
+  SMTP_HOST SMTP_PORT SMTP_SECURITY SMTP_USER SMTP_SENDER
 )
 # A service without them has its defaults.
 OPTIONAL=" SECRETS CLOUD_RUN_JOBS DATAFORM_ACCOUNTS "
 OPTIONAL+="DATAFORM_URL CLOUD_RUN_URL SECRETMANAGER_URL POWER_BI_URL MICROSOFT_LOGIN_URL "
-NUMBERS=" SQL_MAX_CONNECTIONS DATABASE_SECRET_VERSION THREADS MAX_INSTANCES "
+OPTIONAL+="SMTP_HOST SMTP_PORT SMTP_SECURITY SMTP_USER SMTP_SENDER "
+NUMBERS=" SMTP_PORT SQL_MAX_CONNECTIONS DATABASE_SECRET_VERSION THREADS MAX_INSTANCES "
 
 # While a deployment is under way, instances of two revisions are connected.
 REVISIONS_AT_ONCE=2
@@ -91,6 +93,7 @@ value_problems() {
   [ "$key" != CLOUD_RUN_JOBS ] || allowed='^[a-z][a-z0-9-]*( [a-z][a-z0-9-]*)*$'
   [ "$key" != DATAFORM_ACCOUNTS ] || allowed='^[a-z0-9-]+@[a-z0-9.-]+( [a-z0-9-]+@[a-z0-9.-]+)*$'
   [[ $key != *_URL ]] || allowed='^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._/-]*)?$'
+  [[ $key != SMTP_USER && $key != SMTP_SENDER ]] || allowed='^[A-Za-z0-9._%+@-]+$'
   [ "$key" != SERVICE ] || allowed='^[a-z][a-z0-9-]{4,20}[a-z0-9]$'
   [[ $NUMBERS != *" $key "* ]] || allowed='^[1-9][0-9]{0,5}$'
   if [ -z "$value" ]; then

@@ -16,10 +16,12 @@ from database.sessions import Database
 from run.clients import Clients
 from run.clients.pubsub import PubSubPublisher
 from run.clients.result_objects import ResultObjects
+from run.engine.channels import Channels, MailAccount
 from run.engine.due import DueTasks
 from run.engine.invariant import Invariant
 from run.engine.life import TaskLife
 from run.engine.moves import Moves
+from run.engine.notifier import Notifier
 from run.errors import TaskFailure, Unavailable
 from run.handlers.file import FileHandler, FindMetadata
 from run.handlers.inbox import keep
@@ -36,6 +38,7 @@ from run.pubsub.oidc import push_authenticator
 from run.pubsub.publisher import LoopbackPublisher, Publisher
 from run.pubsub.push import create_push_blueprint
 from run.pubsub.router import Router
+from run.redaction import hide
 from run.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -92,7 +95,12 @@ def build_service(settings: Settings) -> Service:
     sweeps = SweepHandler(
         database,
         life,
-        DueTasks(database, life, names),
+        DueTasks(
+            database,
+            life,
+            names,
+            Notifier(database, life.results, Channels(clients, mail_account(settings)), names).send,
+        ),
         {"invariant": (600, invariant.do_chore), "scan": (86_400, scanner.scan_daily)},
         ending,
     )
@@ -114,6 +122,22 @@ def template_names(settings: Settings) -> dict[str, str]:
         "archive_bucket": settings.archive_bucket,
         "project": settings.project,
     }
+
+
+def mail_account(settings: Settings) -> MailAccount | None:
+    """From where mail is sent; None where there is no mail server."""
+    if settings.smtp_host is None or settings.smtp_sender is None:
+        return None
+    password = None if settings.smtp_password is None else settings.smtp_password.get_secret_value()
+    hide(password or "")
+    return MailAccount(
+        settings.smtp_host,
+        settings.smtp_port,
+        settings.smtp_security.value,
+        settings.smtp_sender,
+        settings.smtp_user,
+        password,
+    )
 
 
 def create_app(settings: Settings) -> Flask:

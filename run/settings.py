@@ -14,8 +14,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from run.errors import InvalidSettings
+from run.setting_mail import MailSettings, Port, has_mail_server
 from run.setting_problems import field_problems, misspelt_names, problems_text
-from run.setting_values import MOST_PORT, address, bucket_name, postgres_url, topic_name, with_scheme, without_scheme
+from run.setting_values import address, bucket_name, postgres_url, topic_name, with_scheme, without_scheme
 
 #: More connections than these Cloud SQL does not take from one instance of Cloud Run.
 #: https://cloud.google.com/sql/docs/postgres/connect-run
@@ -25,7 +26,6 @@ _OTHER_CONNECTIONS = 2
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v1/certs"
 
 
-Port = Annotated[int, Field(ge=1, le=MOST_PORT)]
 Threads = Annotated[int, Field(ge=1, le=_MOST_CONNECTIONS - _OTHER_CONNECTIONS)]
 DEFAULT_PORT = 8080
 DEFAULT_THREADS = 8
@@ -49,7 +49,7 @@ class LogLevel(StrEnum):
     CRITICAL = "CRITICAL"
 
 
-class Settings(BaseModel):
+class Settings(MailSettings):
     """Everything that differs from one deployment to another.
 
     Raises InvalidSettings (from `from_environment`) naming every variable that is missing or wrong.
@@ -205,7 +205,7 @@ class Settings(BaseModel):
             raise InvalidSettings(problems_text(problems)) from None
         if settings.is_local and not given.keys() & {"PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT"}:
             settings = settings.model_copy(update={"push_auth": PushAuth.NONE})
-        problems = [*without_location, *(settings.serving_problems() if serves else ())]
+        problems = [*without_location, *settings.mail_problems(), *(settings.serving_problems() if serves else ())]
         if problems:
             raise InvalidSettings(problems_text(problems))
         return settings
@@ -269,6 +269,11 @@ def read_database_url(environ: Mapping[str, str] | None = None) -> str:
         return postgres_url(value)
     except ValueError as error:
         raise InvalidSettings(problems_text([f"DATABASE_URL: {error}"])) from None
+
+
+def names_mail_server(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `environ` names a mail server, the process's own environment unless given."""
+    return has_mail_server(os.environ if environ is None else environ)
 
 
 def misspelt(environ: Mapping[str, str] | None = None) -> Iterator[str]:

@@ -14,10 +14,12 @@ from database.keys import BatchKey, TaskKey
 from database.sessions import Database
 from database.workflows import NewTask, NewVersion, StoredVersion, current_version, find_task_by_name, store_version
 from run.engine.batch_identity import join_batch_by_id
+from run.engine.channels import Channels
 from run.engine.completions import take_completion
 from run.engine.due import DueTasks
 from run.engine.life import TaskLife
 from run.engine.moves import Moves, TaskOfBatch, Who
+from run.engine.notifier import Notifier
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.handlers.sweep import SweepHandler
 from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, KindConfig, Progress, Work
@@ -153,13 +155,16 @@ class EngineRoom:
     told_external: ToldExternal = field(default_factory=ToldExternal)
     publisher: ListPublisher = field(default_factory=ListPublisher)
     more_kinds: Sequence[Kind[Any]] = ()
+    #: By which people are told; without them nobody is.
+    channels: Channels | None = None
 
     def __post_init__(self) -> None:
         told: list[Kind[Any]] = [self.told, self.told_file, self.told_outside, self.told_external, *self.more_kinds]
         names = {"landing_bucket": "landing"}
         self.life = TaskLife(self.database, {kind.name: kind for kind in told}, self.publisher, names)
         self.moves = Moves(self.database, self.life)
-        self.sweeps = SweepHandler(self.database, self.life, DueTasks(self.database, self.life, names), {})
+        tell = [] if self.channels is None else [Notifier(self.database, self.life.results, self.channels, names).send]
+        self.sweeps = SweepHandler(self.database, self.life, DueTasks(self.database, self.life, names, *tell), {})
 
     def apply(
         self,
@@ -226,6 +231,7 @@ class EngineRoom:
         self.change(f"UPDATE task_log SET started_at = started_at {back} WHERE status = 'PROCESSING'", s=seconds)
         self.change(f"UPDATE cancellation SET due_at = due_at {back}", s=seconds)
         self.change(f"UPDATE task_batch SET deadline_at = deadline_at {back}", s=seconds)
+        self.change(f"UPDATE notification SET due_at = due_at {back}", s=seconds)
         self.change(f"UPDATE chore SET due_at = due_at {back}", s=seconds)
 
     def completed(
@@ -305,6 +311,7 @@ def _task(name: str, needs: Sequence[str], details: Mapping[str, Any]) -> NewTas
         awaits_completion=details.get("awaits_completion", details.get("kind") == "told_external"),
         condition=details.get("condition"),
         reads_results=details.get("reads_results", ()),
+        notify=details.get("notify", ()),
         file=details.get("file"),
         config=details.get("config", {}),
     )

@@ -12,6 +12,7 @@ from database.models.executions import (
     TaskBatch,
     TaskLog,
 )
+from database.models.notifications import Notification
 from database.models.row import Row
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Chore",
     "Completion",
     "FileLog",
+    "Notification",
     "RejectedMessage",
     "Row",
     "Task",

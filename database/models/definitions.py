@@ -57,6 +57,8 @@ class WorkflowVersion(Row):
     params: Mapped[dict[str, Any]]
     definition: Mapped[dict[str, Any]]
     digest: Mapped[str]
+    #: The channels by which people are told of its batches; None where nobody is.
+    notify: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
 
@@ -108,6 +110,8 @@ class TaskVersion(Row):
     timeout_seconds: Mapped[int | None]
     #: Whether a completion message from outside may end its attempts.
     awaits_completion: Mapped[bool] = mapped_column(server_default="false")
+    #: The channels by which people are told of this task itself; None where nobody is.
+    notify: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
     file: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     #: The CEL condition without which the task is skipped.
     condition: Mapped[str | None]

@@ -56,6 +56,8 @@ class TaskBatch(Row):
     deadline_at: Mapped[datetime | None]
     #: When it was seen that it had not.
     deadline_missed_at: Mapped[datetime | None]
+    #: How often it has ended.
+    outcomes: Mapped[int] = mapped_column(server_default="0")
 
 
 class BatchNumber(Row):

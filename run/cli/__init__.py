@@ -17,6 +17,7 @@ _COMMANDS = {
     "task": Place("run.cli.task:task", "Run a task of a batch again, or say how it ended."),
     "file": Place("run.cli.file:file", "Say what became of files, or hand over what was missed."),
     "rejected": Place("run.cli.rejected:rejected", "Read and replay messages that could not succeed."),
+    "notification": Place("run.cli.notification:notification", "List what people were told, and tell them again."),
     "sweep": Place("run.cli.service:sweep", "Mend once what a crash or a lost message left."),
 }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
+from rich.text import Text
 
 from database.listings.audit import ListedMove, list_moves
 from database.listings.batches import (
@@ -18,17 +20,21 @@ from database.listings.batches import (
     list_batches,
     look_at_batch,
 )
+from database.listings.notifications import ListedNotification, notifications_of_batch
 from database.sessions import Transaction
 from database.statuses import BatchStatus, Status
 from run.cli.batch_view import batch_view, history_view, moves_view
 from run.cli.commands import Failed
 from run.cli.connections import open_database, open_service
+from run.cli.escaping import in_one_line
 from run.cli.moving import ByHand, carry_out, moving
+from run.cli.notification import how_it_went
 from run.cli.options import ParamValueType, actor_option, json_option, limit_option
-from run.cli.printing import duration, moment, print_json, print_table, say_if_cut, show_answer, styled
+from run.cli.printing import moment, print_json, print_table, say_if_cut, show_answer, styled
 from run.cli.waiting import reasons_by_task
 from run.cli.watching import watch_batch
 from run.pubsub.messages import WorkflowMessage
+from run.workflows.durations import duration
 
 _workflow = click.argument("workflow")
 _batch = click.argument("batch_id", metavar="BATCH")
@@ -86,18 +92,37 @@ def list_(workflow: str | None, as_json: bool, limit: int) -> None:
 def show(workflow: str, batch_id: str, attempts: bool, as_json: bool) -> None:
     """Show a batch: what its tasks do, why one failed, what the others wait for."""
 
-    def look(tx: Transaction) -> tuple[ShownBatch, list[ListedMove], list[ListedAttempt]]:
-        shown = look_at_batch(tx, workflow, batch_id)
-        return shown, list_moves(tx, workflow, batch_id), list_attempts(tx, workflow, batch_id) if attempts else []
-
     with open_database() as database:
-        shown, moves, history = database.transact(look)
+        looked = database.transact(lambda tx: _look(tx, workflow, batch_id, attempts=attempts))
+    shown = looked.shown
     if as_json:
         reasons = reasons_by_task(shown)
         tasks = [{**vars(task), "reasons": reasons.get(task.task, ())} for task in shown.tasks]
-        print_json({**vars(shown.batch), "tasks": tasks, "audit": moves} | ({"attempts": history} if attempts else {}))
+        told = {"tasks": tasks, "audit": looked.moves, "notifications": looked.notifications}
+        print_json({**vars(shown.batch), **told} | ({"attempts": looked.history} if attempts else {}))
         return
-    show_answer(batch_view(shown), *([history_view(history)] if attempts else []))
+    lines = [Text(in_one_line(how_it_went(one)), "dim") for one in looked.notifications]
+    notifications = [Text(), Text("Notifications", "bold"), *lines] if lines else []
+    show_answer(batch_view(shown), *notifications, *([history_view(looked.history)] if attempts else []))
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Everything about one batch, as of one moment."""
+
+    shown: ShownBatch
+    moves: list[ListedMove]
+    notifications: list[ListedNotification]
+    history: list[ListedAttempt]
+
+
+def _look(tx: Transaction, workflow: str, batch_id: str, *, attempts: bool) -> _Looked:
+    return _Looked(
+        look_at_batch(tx, workflow, batch_id),
+        list_moves(tx, workflow, batch_id),
+        notifications_of_batch(tx, workflow, batch_id),
+        list_attempts(tx, workflow, batch_id) if attempts else [],
+    )
 
 
 @batch.command()

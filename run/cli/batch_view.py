@@ -14,8 +14,9 @@ from database.listings.audit import ListedMove
 from database.listings.batches import ListedAttempt, ListedBatch, ListedCancellation, ListedTask, ShownBatch
 from database.statuses import SkipCause, Status
 from run.cli.escaping import in_lines, in_one_line
-from run.cli.printing import below, duration, mark, moment, styled
+from run.cli.printing import below, mark, moment, styled
 from run.cli.waiting import in_words, reasons_by_task
+from run.workflows.durations import duration
 
 
 def batch_view(shown: ShownBatch) -> Group:

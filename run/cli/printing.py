@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import click
@@ -30,6 +30,9 @@ STYLES = {
     "NEW": "cyan",
     "SKIPPED": "yellow",
     "CANCELLED": "yellow",
+    "SENT": "green",
+    "DUE": "cyan",
+    "GIVEN_UP": "red",
 }
 MARKS = {"SUCCESS": "✓", "ERROR": "✗", "SKIPPED": "\N{EN DASH}", "CANCELLED": "\N{EN DASH}"}
 OPEN_MARK = "…"
@@ -112,17 +115,3 @@ def mark(status: str) -> Text:
 def moment(value: datetime) -> str:
     """A time in UTC, to the second."""
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def duration(value: timedelta) -> str:
-    """A length of time with its two largest units."""
-    seconds = max(0.0, value.total_seconds())
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:  # noqa: PLR2004  # A minute.
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004  # An hour.
-        return f"{minutes} min {rest:02} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24:02} h"  # noqa: PLR2004

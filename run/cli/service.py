@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from pydantic import SecretStr
 
 from database.listings.schema import schema_revision
 from database.migrating import migrate as migrate_database
@@ -90,6 +91,8 @@ def _revision(url: str) -> str | None:
 
 def _shown(value: Any) -> Any:
     """The value without passwords: what stands before an @, and queries that name one."""
+    if isinstance(value, SecretStr):
+        return _HIDDEN
     if isinstance(value, Mapping):
         return dict.fromkeys(value, _HIDDEN)
     if not isinstance(value, str) or "://" not in value:

@@ -12,7 +12,8 @@ from database.listings.batches import ShownBatch
 from database.statuses import BatchStatus
 from run.cli.batch_view import batch_view
 from run.cli.escaping import in_lines, in_one_line
-from run.cli.printing import console, duration
+from run.cli.printing import console
+from run.workflows.durations import duration
 
 _SECONDS_BETWEEN = 0.5
 

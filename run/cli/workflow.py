@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from run.cli.options import actor_option, json_option, limit_option
 from run.cli.printing import moment, print_json, print_table, say_if_cut
 from run.engine.definitions import new_version
 from run.errors import AcceleratorError
+from run.settings import names_mail_server
 from run.workflows.definition import WorkflowDefinition
 from run.workflows.drawing import as_mermaid, as_text
 
@@ -42,7 +44,8 @@ def check(files: tuple[Path, ...]) -> None:
 def apply_files(files: tuple[Path, ...], actor: str) -> None:
     """Store workflow files: all of them, or none when one has a problem."""
     # One order for everybody, so that two people who apply the same files wait for each other and never in a ring.
-    versions = sorted((new_version(definition) for _, definition in _read(files)), key=lambda new: new.workflow)
+    definitions = [definition for _, definition in _read(files)]
+    versions = sorted((new_version(definition) for definition in definitions), key=lambda new: new.workflow)
 
     def store(tx: Transaction) -> list[StoredVersion]:
         stored = [store_version(tx, new) for new in versions]
@@ -61,6 +64,8 @@ def apply_files(files: tuple[Path, ...], actor: str) -> None:
     with_files = {version.workflow for version in versions if any(task.file is not None for task in version.tasks)}
     if new & with_files:
         _say_what_waits(new & with_files)
+    if not names_mail_server():
+        _warn_of_mail(definitions)
 
 
 @workflow.command("list")
@@ -115,6 +120,15 @@ def _say_what_waits(workflows: set[str]) -> None:
         click.echo(f"{how_many} that came before will be handed over within a day; 'file scan' does it now")
     elif more:
         click.echo("more objects lie there than were looked at; 'file scan' says which of them wait")
+
+
+def _warn_of_mail(definitions: Iterable[WorkflowDefinition]) -> None:
+    """Say which workflows want mail; the service may have a server although nobody here names one."""
+    for definition in definitions:
+        notify = [*definition.notify, *(channel for task in definition.tasks for channel in task.notify)]
+        if any(channel.email for channel in notify):
+            said = "tells people by mail, and SMTP_HOST is not set here; where the service has none, no mail is sent"
+            click.echo(f"warning: {definition.name} {said}", err=True)
 
 
 def _read(files: tuple[Path, ...]) -> list[tuple[Path, WorkflowDefinition]]:

@@ -90,4 +90,4 @@ def _end(tx: Transaction, key: TaskKey, attempt: int, outcome: Outcome) -> Check
         return Checked()
     if outcome.ending:
         request_cancellation(tx, key, attempt, terms.version_id, None)
-    return check_what_follows(tx, key, status, success_may_skip=terms.success_may_skip)
+    return check_what_follows(tx, key, status, terms)

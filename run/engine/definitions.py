@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from database.workflows import NewTask, NewVersion
+from run.workflows.channels import Channel
 from run.workflows.definition import TaskDefinition, WorkflowDefinition
 from run.workflows.trigger_rules import SUCCESS_MAY_SKIP
 
@@ -22,6 +24,7 @@ def new_version(definition: WorkflowDefinition) -> NewVersion:
         tasks=[_new_task(task, success_may_skip=task.name in skippable) for task in definition.tasks],
         deadline_seconds=definition.deadline_seconds,
         on_missed_deadline=definition.on_missed_deadline,
+        notify=_channels(definition.notify),
     )
 
 
@@ -55,4 +58,9 @@ def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:
         awaits_completion=task.awaits_completion,
         condition=task.when,
         reads_results=task.reads_results,
+        notify=_channels(task.notify),
     )
+
+
+def _channels(notify: Sequence[Channel]) -> list[dict[str, Any]]:
+    return [channel.model_dump(mode="json") for channel in notify]

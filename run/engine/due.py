@@ -9,9 +9,11 @@ from typing import assert_never
 from database.attempts import Claimed
 from database.cancellations import confirm_ended, note_problem, take_cancellation
 from database.dependencies import lock_batch_tasks, lock_tasks
+from database.facts import open_tasks
 from database.files import LoggedFile, files_of_attempt
 from database.interventions import retry_now
 from database.keys import TaskKey
+from database.notifications import note_missed_deadline
 from database.sessions import Database, Transaction
 from database.sweeping import Due, DueKind, miss_deadline, put_off
 from run.engine.collecting import close_if_quiet
@@ -21,6 +23,7 @@ from run.engine.life import TaskLife
 from run.engine.moves import Who, cancel_batch
 from run.engine.outcomes import names_for_logs
 from run.engine.stored_values import storable
+from run.engine.telling import facts_of_missed_deadline
 from run.engine.work import make_work
 from run.errors import TaskFailure, Unavailable
 from run.redaction import redacted
@@ -31,33 +34,38 @@ logger = logging.getLogger(__name__)
 REPUBLISH_SECONDS = 60.0
 
 
+def _tells_nobody(_notification_id: int) -> bool:
+    return False
+
+
 class DueTasks:
     """Goes on with what is due; each item is a transaction of its own, or several, and may have been done meanwhile."""
 
-    def __init__(self, database: Database, life: TaskLife, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, database: Database, life: TaskLife, names: Mapping[str, str], tell: Callable[[int], bool] = _tells_nobody
+    ) -> None:
+        """`tell` sends a notification by its id; whether it was sent."""
         self._database = database
         self._life = life
         self._names = names
+        self._tell = tell
 
-    def go_on(self, due: Due) -> None:
-        """Do what is due now."""
+    def go_on(self, due: Due) -> bool:
+        """Do what is due now; False when it is due again later, because somebody outside has not taken it."""
         match due.what:
-            case DueKind.RETRY:
-                self._check(due, lambda tx: _retry(tx, due.key))
+            case DueKind.NOTIFICATION:
+                return self._tell(due.notification_id or 0)
             case DueKind.POLL:
                 self._poll(due)
             case DueKind.HANDED_BACK:
                 self._publish_again(due)
-            case DueKind.COMPLETION:
-                self._check(due, lambda tx: time_out(tx, due.key))
             case DueKind.CANCELLATION:
                 self._cancel(due)
-            case DueKind.DEADLINE:
-                self._check(due, lambda tx: _miss(tx, due))
-            case DueKind.QUIET:
-                self._check(due, lambda tx: close_if_quiet(tx, due.key))
+            case DueKind.RETRY | DueKind.COMPLETION | DueKind.DEADLINE | DueKind.QUIET:
+                self._check(due, lambda tx: _CHECKS[due.what](tx, due))
             case _:
                 assert_never(due.what)
+        return True
 
     def _poll(self, due: Due) -> None:
         if not self._life.go_on(due.key):
@@ -127,6 +135,18 @@ def _miss(tx: Transaction, due: Due) -> Checked:
         return Checked()
     names = {"workflow": missed.workflow, "batch": batch.batch_id}
     logger.error("the batch has missed its deadline", extra=names)
+    if missed.tells:
+        facts = facts_of_missed_deadline(open_tasks(tx, batch), cancels=missed.cancels)
+        note_missed_deadline(tx, batch, facts)
     if missed.cancels:
         cancel_batch(tx, batch, missed.workflow, Who("the deadline", "the batch has not ended in time"))
     return Checked()
+
+
+#: What needs one transaction and no more.
+_CHECKS: Mapping[DueKind, Callable[[Transaction, Due], Checked]] = {
+    DueKind.RETRY: lambda tx, due: _retry(tx, due.key),
+    DueKind.COMPLETION: lambda tx, due: time_out(tx, due.key),
+    DueKind.DEADLINE: _miss,
+    DueKind.QUIET: lambda tx, due: close_if_quiet(tx, due.key),
+}

@@ -7,11 +7,12 @@ import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from database.attempts import Claimed, Ended
 from database.files import MADE
 from database.keys import TaskKey
+from database.notifications import note_task_outcome
 from database.places import NewPlace
 from database.sessions import Transaction
 from database.statuses import SkipCause, Status
@@ -32,6 +33,15 @@ LONGEST_LOGGED_ERROR = 10_000
 
 #: Why an attempt had nothing to do, among the details of its log row.
 SKIPPED = "skipped"
+
+
+class EndTerms(Protocol):
+    """What a task's version says about what follows its end."""
+
+    @property
+    def success_may_skip(self) -> bool: ...
+    @property
+    def tells(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -119,12 +129,18 @@ def timed_out(seconds: int | None, handle: Mapping[str, Any] | None = None) -> O
     return replace(failed(f"timed out after {seconds} s", passing=True, ending=True), handle=handle)
 
 
-def check_what_follows(tx: Transaction, key: TaskKey, status: Status, *, success_may_skip: bool) -> Checked:
-    """Judge everything that the end of an attempt decides; `status` is the task's from now on."""
+def check_what_follows(tx: Transaction, key: TaskKey, status: Status, terms: EndTerms) -> Checked:
+    """Judge everything that the end of an attempt decides, and note what is to be told of the task itself.
+
+    `status` is the task's from now on.
+    """
     if status is Status.WAITING:
         return check_with_descendants(tx, key)
     succeeded = status is Status.SUCCESS
-    return check_and_trigger_children(tx, key, succeeded=succeeded, may_skip=success_may_skip)
+    checked = check_and_trigger_children(tx, key, succeeded=succeeded, may_skip=terms.success_may_skip)
+    if terms.tells:
+        note_task_outcome(tx, key)
+    return checked
 
 
 def new_places(moves: Sequence[Moved]) -> list[NewPlace]:

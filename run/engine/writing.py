@@ -117,7 +117,7 @@ def _complete(tx: Transaction, claimed: Claimed, outcome: Outcome) -> Checked | 
         return None
     if outcome.ending:
         request_cancellation(tx, key, claimed.attempt, claimed.version_id, outcome.handle)
-    checked = check_what_follows(tx, key, status, success_may_skip=claimed.success_may_skip)
+    checked = check_what_follows(tx, key, status, claimed)
     store_places(tx, new_places(outcome.moved))
     set_files_aside(tx, outcome.set_aside)
     return checked

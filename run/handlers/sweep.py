@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from threading import Event
 
@@ -44,7 +45,7 @@ MOST_LATE_PASSES = 3
 #: When something that raised is tried again, in seconds.
 PUT_OFF_SECONDS = 60.0
 
-_ASKS_OUTSIDE = (DueKind.POLL, DueKind.CANCELLATION)
+_ASKS_OUTSIDE = (DueKind.POLL, DueKind.CANCELLATION, DueKind.NOTIFICATION)
 
 #: Everything that a sweep counts, in the order in which it is told; `put_off` is what could not be done.
 COUNTED = ("overdue_messages", "dead_attempts", *(kind.value for kind in DueKind), "put_off")
@@ -136,6 +137,8 @@ class SweepHandler:
                 done[due.what.value if self._do_one(due) else "put_off"] += 1
                 seen.add(_seen_as(due))
 
+        # A mail server that does not answer holds up nothing else.
+        slow.sort(key=lambda due: due.what is DueKind.NOTIFICATION)
         for due in quick:
             do_in_time(due)
         if slow:
@@ -144,14 +147,13 @@ class SweepHandler:
 
     def _do_one(self, due: Due) -> bool:
         try:
-            self._due.go_on(due)
+            return self._due.go_on(due)
         except DatabaseUnavailable:
             raise
         except Exception:  # one item's trouble must not stop the others
             logger.exception("could not go on with %s; trying again later", due)
             self._database.transact(lambda tx: put_off(tx, due, PUT_OFF_SECONDS))
             return False
-        return True
 
     def _do_chores(self, until: float) -> None:
         if self._ending.is_set():
@@ -174,4 +176,4 @@ def _nothing(_seconds: float) -> bool:
 
 
 def _seen_as(due: Due) -> Due:
-    return Due(due.what, due.workflow_id, due.batch_id, due.task_id, due.attempt, due.due_at, 0)
+    return replace(due, seconds=0)

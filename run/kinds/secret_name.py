@@ -1,27 +1,15 @@
-"""How a workflow names a secret, which it never writes."""
+"""A key of a kind that must be a secret."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator
 
+from run.workflows.secret_name import SecretName
 
-def _name(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,254}", value):
-        return value
-    # Somebody may have written the secret itself here, so it is not repeated.
-    raise ValueError("must be the name of a secret: a letter, and then letters, digits, '_' and '-'")
-
-
-class SecretName(BaseModel):
-    """`{secret: NAME}`; the value is read when it is needed: `clients.secrets.value(config.password.secret)`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    secret: Annotated[str, BeforeValidator(_name)]
+__all__ = ["Secret", "SecretName"]
 
 
 def _not_written(value: Any) -> Any:

@@ -25,6 +25,13 @@ class MailRefused(smtplib.SMTPException):
     """The server took the mail for some of the recipients only."""
 
 
+def address(text: str) -> str:
+    """The address of a recipient or a sender; raises ValueError when it is none."""
+    if "@" not in parseaddr(text)[1] or not text.isprintable():
+        raise ValueError(f"{text!r} is no address such as ann@example.com")
+    return text
+
+
 @dataclass(frozen=True)
 class SmtpServer:
     """Where mail is handed in; `credentials`, a user and a password, go over TLS only.
@@ -105,8 +112,8 @@ class HTMLSMTPHandler:
         host, port = mailhost
         security: Security = "none" if not use_tls else "tls" if port == _SUBMISSIONS_PORT else "starttls"
         self.server = SmtpServer(host, port, security, credentials, timeout, tls)
-        self.sender = _address(fromaddr)
-        self.recipients = tuple(_address(one) for one in ([toaddrs] if isinstance(toaddrs, str) else toaddrs))
+        self.sender = address(fromaddr)
+        self.recipients = tuple(address(one) for one in ([toaddrs] if isinstance(toaddrs, str) else toaddrs))
         self.subject = subject
         if not self.recipients:
             raise ValueError("a mail needs at least one recipient")
@@ -120,12 +127,6 @@ class HTMLSMTPHandler:
 
     def __repr__(self) -> str:
         return f"HTMLSMTPHandler({self.server!r}, from {self.sender} to {', '.join(self.recipients)})"
-
-
-def _address(text: str) -> str:
-    if "@" not in parseaddr(text)[1] or not text.isprintable():
-        raise ValueError(f"{text!r} is no address such as ann@example.com")
-    return text
 
 
 def _sendable(text: str) -> str:

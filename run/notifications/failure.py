@@ -32,6 +32,9 @@ class FailedTask:
     details: str = ""
     #: All tasks, at any distance, that could not be executed because of it.
     not_executed: Sequence[str] = ()
+    #: What the arguments and the details are called.
+    arguments_are: str = "Called with"
+    details_are: str = "Traceback"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,14 @@ class FailureReport:
     at: datetime
     #: The command that goes on from there.
     command: str = ""
+    #: What it is about in one line; made of the failed tasks unless it is said.
+    title: str = ""
+    #: What failed too, of which no more is told; what was cancelled; what could not be executed because of those.
+    failed_too: Sequence[str] = ()
+    cancelled: Sequence[str] = ()
+    not_executed: Sequence[str] = ()
+    #: How many tasks there are beside all those.
+    more: int = 0
 
 
 @dataclass(frozen=True)

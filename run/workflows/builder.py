@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from run.workflows.batch_identity import BatchTemplate
+from run.workflows.channels import deadline_findings
 from run.workflows.conditions import Condition
 from run.workflows.definition import FileTrigger, TaskDefinition, WorkflowDefinition
 from run.workflows.graph import ancestors, faults_of, topological_order
@@ -77,6 +78,7 @@ class _Builder:
             params=top.params,
             deadline_seconds=top.deadline,
             on_missed_deadline=top.on_missed_deadline,
+            notify=top.notify,
             tasks=tuple(defined[name] for name in topological_order(needs or {})),
         )
         return definition, []
@@ -102,6 +104,9 @@ class _Builder:
         if "on_missed_deadline" in self._data and self._data.get("deadline") is None:
             reason = "'on_missed_deadline' says nothing without a deadline; write for example deadline: 2h"
             self._problems.append(Problem(("on_missed_deadline",), reason))
+        if self._data.get("deadline") is None:
+            found = deadline_findings(top.notify, "says nothing without a deadline; write for example deadline: 2h")
+            self._problems += [Problem(place, reason) for place, reason in found]
         return top
 
     def _read_needs(self, tasks: list[RawTask]) -> dict[str, list[str]] | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from run.workflows.channels import Channel
 from run.workflows.durations import written
 
 
@@ -44,6 +45,7 @@ _LATER_KEYS = {
     "count",
     "quiet_seconds",
     "when",
+    "notify",
 }
 
 
@@ -118,6 +120,8 @@ class TaskDefinition(_Definition):
     awaits_completion: bool = False
     #: The parents whose results its work needs, said by its kind, its templates and its condition.
     reads_results: tuple[str, ...] = ()
+    #: Who is told how this task itself ends.
+    notify: tuple[Channel, ...] = ()
     file: FileTrigger | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
@@ -131,6 +135,8 @@ class WorkflowDefinition(_Definition):
     params: dict[str, Any] = Field(default_factory=dict)
     deadline_seconds: int | None = None
     on_missed_deadline: OnMissedDeadline = "warn"
+    #: Who is told how its batches end.
+    notify: tuple[Channel, ...] = ()
     tasks: tuple[TaskDefinition, ...]
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -42,6 +43,20 @@ def written(seconds: int) -> str:
     """The shortest way to write a duration: 900 is `15m`, 90 is `90s`."""
     unit = next(unit for unit, size in _SECONDS.items() if seconds % size == 0 and (seconds or size == 1))
     return f"{seconds // _SECONDS[unit]}{unit}"
+
+
+def duration(value: timedelta) -> str:
+    """A length of time with its two largest units."""
+    seconds = max(0.0, value.total_seconds())
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:  # noqa: PLR2004  # A minute.
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004  # An hour.
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24:02} h"  # noqa: PLR2004
 
 
 #: Seconds in Python and in the database, a duration in a workflow file.

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from run.workflows.batch_identity import DEFAULT_BATCH
+from run.workflows.channels import Channel
 from run.workflows.definition import OnMissedDeadline, TriggerRule
 from run.workflows.durations import Duration, TimeLimit
 from run.workflows.templates import NAME
@@ -28,6 +29,7 @@ class WorkflowKeys(BaseModel):
     params: dict[str, JsonValue] = Field(default_factory=dict)
     deadline: TimeLimit | None = None
     on_missed_deadline: OnMissedDeadline = "warn"
+    notify: tuple[Channel, ...] = ()
     tasks: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -64,6 +66,7 @@ class TaskKeys(BaseModel):
     retry_delay: Duration = 30
     retry_max_delay: Duration = 900
     timeout: TimeLimit | None = None
+    notify: tuple[Channel, ...] = ()
     file: str | None = None
     parse: dict[str, str] = Field(default_factory=dict)
     on_new_generation: Literal["rerun", "ignore"] = "rerun"

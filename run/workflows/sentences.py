@@ -59,7 +59,8 @@ def _finding(details: ErrorDetails, known: Collection[str]) -> Finding:
             return place, unknown_key(key, known if len(place) == 1 else ())
         case "value_error" | "assertion_error":
             reason = details["msg"].split(", ", 1)[-1]
-            return place, f"'{key}': {reason}" if key else reason
+            where = key if place and isinstance(place[-1], str) else _path(place)
+            return place, f"'{where}': {reason}" if where else reason
         case _:
             return place, f"'{_path(place)}' must be {_expectation(details)}{_given(details)}"
 

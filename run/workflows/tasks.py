@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from run.workflows.channels import deadline_findings
 from run.workflows.definition import FileTrigger, TaskDefinition, Until
 from run.workflows.durations import written
 from run.workflows.keys import FILE_KEYS, UNTIL_IS, TaskKeys, problem_of_name
@@ -73,6 +74,7 @@ def read_task(name: str, raw: Any, kinds: Mapping[str, ConfigurableKind]) -> tup
     config = {key: value for key, value in raw.items() if key not in own_keys}
     task = RawTask(name, keys, kinds.get(keys.kind), config)
     findings += [*wrong, *_findings_of_kind(task, own_keys, kinds), *_findings_of_file(task, own_keys)]
+    findings += deadline_findings(keys.notify, "is said of whole batches; write it under the notify of the workflow")
     if not {"retry_delay", "retry_max_delay"}.intersection(place[0] for place, _ in wrong):
         findings += _findings_of_retries(keys, own_keys)
     return task, task.problems(findings)

@@ -14,7 +14,13 @@ from tests.acceptance.service_room import ServiceRoom, SlowWarehouse, Topic
 
 
 @pytest.fixture
-def service(database_url: str, database: Database) -> Iterator[ServiceRoom]:
+def more_settings() -> dict[str, str]:
+    """What a test's service has beside the usual settings."""
+    return {}
+
+
+@pytest.fixture
+def service(database_url: str, database: Database, more_settings: dict[str, str]) -> Iterator[ServiceRoom]:
     """A service of its own: its database, its topic and its warehouse are new."""
     root = logging.getLogger()
     before = (root.handlers, root.level)
@@ -26,6 +32,7 @@ def service(database_url: str, database: Database) -> Iterator[ServiceRoom]:
             "LOOPBACK_URL": topic.url,
             "STORAGE_EMULATOR_HOST": topic.url,
             "BIGQUERY_EMULATOR_HOST": warehouse.url,
+            **more_settings,
         }
         settings = Settings.from_environment(environment)
         client = create_app(settings).test_client()

@@ -60,7 +60,7 @@ def test_every_setting_reaches_the_service_or_has_a_reason_not_to() -> None:
     set_by_cloud_run = {"PORT", "K_SERVICE"}
     made_of_others = {"DATABASE_POOL_SIZE"}
     for_verify_only = {"OIDC_CERTS_URL"}
-    read_from_secret_manager = {"SECRET_*"}
+    read_from_secret_manager = {"SECRET_*", "SMTP_PASSWORD"}
     assert left_out == local | set_by_cloud_run | made_of_others | for_verify_only | read_from_secret_manager
 
 
@@ -74,6 +74,11 @@ def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
         "_THREADS": "8",
         "_POWER_BI_URL": "https://api.powerbigov.us",
         **dict.fromkeys(["_DATAFORM_URL", "_CLOUD_RUN_URL", "_SECRETMANAGER_URL", "_MICROSOFT_LOGIN_URL"], ""),
+        "_SMTP_HOST": "smtp.example.com",
+        "_SMTP_PORT": "465",
+        "_SMTP_SECURITY": "tls",
+        "_SMTP_USER": "mailer@example.com",
+        "_SMTP_SENDER": "pipelines@example.com",
     }
     given = {
         name: re.sub(r"\$\{(\w+)\}", lambda match: values.get(match[1], match[1].strip("_").lower()), text)
@@ -85,6 +90,8 @@ def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
     assert settings.push_audience == "https://service-123456789012.region.run.app"
     assert settings.push_service_account == "service-push@my-project.iam.gserviceaccount.com"
     assert settings.power_bi_url == "https://api.powerbigov.us"
+    assert (settings.smtp_host, settings.smtp_port, settings.smtp_security) == ("smtp.example.com", 465, "tls")
+    assert (settings.smtp_user, settings.smtp_sender) == ("mailer@example.com", "pipelines@example.com")
     assert settings.dataform_url == "https://dataform.googleapis.com", "an empty one is the default"
 
 

@@ -23,6 +23,11 @@ _numbers = count(1)
 
 EDGE = "(version_id, parent_id, child_id, parent_position, child_position) SELECT version_id,"
 KEY = "workflow_id, batch_id, task_id"
+NOTIFICATION = (
+    "INSERT INTO notification "
+    "(workflow_id, batch_id, outcome, channel, version_id, facts, event, status, due_at, sent_at) "
+    "SELECT workflow_id, batch_id, 1, 0, version_id, '{}',"
+)
 LOG = f"{KEY}, attempt, status, ended_at"
 
 
@@ -70,6 +75,12 @@ def room(database: Database) -> EngineRoom:
         "INSERT INTO file_log (bucket, object, generation, event_type, decision, reason, place_bucket) "
         "VALUES ('b', 'o', 1, 'e', 'UNWANTED', 'no', 'b')",
         "INSERT INTO rejected_message (message_key, reason, headers, body, replays) VALUES ('k', 'r', '{}', '', 1)",
+        f"{NOTIFICATION} 'gossip', 'DUE', now(), NULL FROM task_batch",
+        f"{NOTIFICATION} 'failure', 'LOST', NULL, NULL FROM task_batch",
+        f"{NOTIFICATION} 'failure', 'DUE', NULL, NULL FROM task_batch",
+        f"{NOTIFICATION} 'failure', 'SENT', NULL, NULL FROM task_batch",
+        f"{NOTIFICATION} 'failure', 'GIVEN_UP', NULL, now() FROM task_batch",
+        f"{NOTIFICATION} 'failure', 'DUE', now(), NULL FROM task_batch, generate_series(1, 2)",
     ],
 )
 def test_an_illegal_row_is_refused(room: EngineRoom, illegal: str) -> None:

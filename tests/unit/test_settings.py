@@ -244,6 +244,35 @@ def test_a_database_url_that_is_taken_is_one_that_the_driver_reads(
     assert (read.host, read.port, read.password) == place
 
 
+MAIL = {"SMTP_HOST": "smtp.example.com", "SMTP_SENDER": "pipelines@example.com"}
+
+
+def test_mail_is_encrypted_unless_the_settings_say_otherwise() -> None:
+    settings = Settings.from_environment({**BASE, **VERIFY, **MAIL})
+    assert (settings.smtp_port, settings.smtp_security, settings.smtp_user) == (587, "starttls", None)
+    assert Settings.from_environment({**BASE, **VERIFY}).smtp_host is None
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"SMTP_SENDER": ""}, "SMTP_SENDER: missing; SMTP_HOST needs"),
+        ({"SMTP_SENDER": "nobody"}, "SMTP_SENDER: 'nobody' is no address such as ann@example.com"),
+        ({"SMTP_SECURITY": "none", "SMTP_USER": "mailer"}, "SMTP_SECURITY: none would send the password"),
+        ({"SMTP_PASSWORD": "pass-of-nobody"}, "SMTP_USER: missing"),
+        ({"SMTP_SECURITY": "ssl"}, "SMTP_SECURITY: "),
+        ({"SMTP_PORT": "0"}, "SMTP_PORT: "),
+    ],
+)
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_mail_server_that_cannot_be_used_or_would_be_told_a_password_in_clear_text_is_refused(
+    given: dict[str, str], reason: str, *, serves: bool
+) -> None:
+    with pytest.raises(InvalidSettings, match=reason) as caught:
+        Settings.from_environment({**BASE, **VERIFY, **MAIL, **given}, serves=serves)
+    assert "pass-of-nobody" not in str(caught.value)
+
+
 def test_the_documentation_lists_every_variable_with_its_meaning() -> None:
     rows = re.findall(
         r"^\| `([\w*]+)` \|[^|]*\| (.*) \|$",
@@ -251,4 +280,6 @@ def test_the_documentation_lists_every_variable_with_its_meaning() -> None:
         re.MULTILINE,
     )
 
-    assert rows == [(field.validation_alias, field.description) for field in Settings.model_fields.values()]
+    assert sorted(rows) == sorted(
+        (str(field.validation_alias), str(field.description)) for field in Settings.model_fields.values()
+    )

@@ -20,6 +20,7 @@ from run.engine.due import DueTasks
 from run.engine.invariant import Invariant
 from run.engine.life import TaskLife
 from run.engine.moves import Moves
+from run.engine.notifier import Notifier
 from run.errors import Unavailable
 from run.handlers.file import FileHandler
 from run.handlers.inbox import keep
@@ -34,6 +35,7 @@ from run.pubsub.router import Router
 from run.workflows.builder import build_workflow
 from run.workflows.templates import NameType
 from tests.faults.kill.buckets import JournalClients
+from tests.faults.kill.channels import JournalChannels
 from tests.faults.kill.journal import Journal
 from tests.faults.kill.kinds import KINDS
 from tests.faults.kill.points import Points
@@ -75,6 +77,7 @@ class Instance:
         #: What kinds can be told to let happen while they work.
         self.events: Mapping[str, Callable[[Instance], object]] = {}
         self.publisher = Topic(journal, points)
+        self._channels = JournalChannels(journal, points)
         self.wire()
 
     def wire(self) -> None:
@@ -90,7 +93,7 @@ class Instance:
         self.sweeps = SweepHandler(
             self.database,
             life,
-            DueTasks(self.database, life, NAMES),
+            DueTasks(self.database, life, NAMES, Notifier(self.database, life.results, self._channels, NAMES).send),
             {
                 "invariant": (600, lambda _seconds: bool(invariant.check()) or True),
                 "scan": (86_400, scanner.scan_daily),

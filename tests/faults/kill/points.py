@@ -46,7 +46,7 @@ class Point:
     @property
     def has_answer(self) -> bool:
         """Whether this is where something that lasts has been done, and its answer could be lost."""
-        is_call = self.name.endswith("work") or self.name == "publish"
+        is_call = self.name.endswith("work") or self.name in ("publish", "telling")
         return self.side == "after" and (is_call or self.name.startswith("COMMIT"))
 
     def __str__(self) -> str:

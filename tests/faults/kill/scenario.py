@@ -20,12 +20,17 @@ from tests.faults.kill.instance import Instance, NotAccepted
 LONG_SECONDS = 7200
 
 #: What a dead process leaves behind runs out: its leases, the wait for messages that it did not publish, its chores.
-LEFT_BEHIND = {"batch_task": ("lease_until", "publish_after"), "chore": ("due_at",)}
+LEFT_BEHIND = {
+    "batch_task": ("lease_until", "publish_after"),
+    "chore": ("due_at",),
+    "notification": ("due_at",),
+}
 #: Everything that the sweep goes by.
 EVERYTHING = {
     "batch_task": ("lease_until", "publish_after", "due_at", "changed_at", "quiet_at"),
     "cancellation": ("due_at",),
     "chore": ("due_at",),
+    "notification": ("due_at",),
     "task_batch": ("deadline_at",),
     "task_log": ("started_at",),
 }
@@ -34,7 +39,7 @@ EVERYTHING = {
 _IN_MOTION = """
     SELECT (SELECT count(*) FROM batch_task
              WHERE status IN ('NEW', 'PROCESSING') OR due_at IS NOT NULL OR ending OR reset OR quiet_at IS NOT NULL)
-         + (SELECT count(*) FROM cancellation)
+         + (SELECT count(*) FROM cancellation) + (SELECT count(*) FROM notification WHERE status = 'DUE')
 """
 _MOST_ROUNDS = 20
 

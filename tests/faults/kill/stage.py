@@ -155,6 +155,7 @@ class Stage:
             "begun once": sorted([entry["task"], entry["attempt"]] for entry in begun if entry["once"]),
             "begun at least once": sorted({(entry["task"], entry["attempt"]) for entry in begun if not entry["once"]}),
             "cancelled": sorted([entry["task"], entry["attempt"]] for entry in self._journal.read("cancelled")),
+            "told at least once": sorted({(entry["about"], entry["subject"]) for entry in self._journal.read("told")}),
             "contradictions": self._tables.contradictions(),
             "ends": self._tables.statuses(),
         }

@@ -19,7 +19,6 @@ LEFT_OUT = {
     "database.listings": "what people read: a listing changes nothing, and whoever dies of one asks again",
     "database.migrating": "Alembic's statements bring the tables about; they run before the service does",
     "database.models": "the tables themselves",
-    "database.facts._OF_BATCH": "what people read of a batch",
 }
 
 _OF_PREPARED = re.compile(r"(PREPARE|EXECUTE) (\w+)")

@@ -12,7 +12,9 @@ import psycopg2
 
 MOMENT = "timestamp with time zone"
 #: What is different each time wherever it is told.
-CHANGING = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=rejected message )\d+")
+CHANGING = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=rejected message )\d+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+)
 #: What no two runs have in common, or what only tells how often something was tried.
 VOLATILE = {
     "uid", "token", "takeovers", "publishes", "polls", "tries", "problem", "deliveries", "waits_on", "cursor",

@@ -122,7 +122,10 @@ def test_sweep_publishes_what_is_overdue(cli: CommandLine) -> None:
     cli.apply(NUMBERED)
     cli.good("batch", "start", "numbered")
     cli.pushes.messages.clear()
-    others = "retry: 0, poll: 0, handed back: 0, completion: 0, cancellation: 0, deadline: 0, quiet: 0, put off: 0"
+    others = (
+        "retry: 0, poll: 0, handed back: 0, completion: 0, cancellation: 0, deadline: 0, quiet: 0, notification: 0, "
+        "put off: 0"
+    )
     assert cli.good("sweep") == f"overdue messages: 0, dead attempts: 0, {others}\n"
     cli.room.change("UPDATE batch_task SET publish_after = now() - interval '1 s'")
     assert cli.good("sweep") == f"overdue messages: 1, dead attempts: 0, {others}\n"
@@ -143,6 +146,7 @@ def test_sweep_counts_everything_that_it_did_as_json(cli: CommandLine) -> None:
         "cancellation": 0,
         "deadline": 0,
         "quiet": 0,
+        "notification": 0,
         "put_off": 0,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -10,7 +11,8 @@ from html.parser import HTMLParser
 import pytest
 
 from run.notifications.failure import FailedTask, FailureReport
-from run.notifications.rendering import render_failure
+from run.notifications.outcome import DeadlineReport, DoneTask, SuccessReport, WaitingTask
+from run.notifications.rendering import Report, render, render_failure
 
 HOSTILE = "<script>alert(1)</script> & \"quoted\" 'too' </td></pre>"
 LOAD = FailedTask(
@@ -117,6 +119,34 @@ def test_nothing_that_is_quoted_becomes_a_tag() -> None:
     assert evil.text.count(HOSTILE) == 10
 
 
+def success_of(text: str) -> SuccessReport:
+    return SuccessReport(text, text, REPORT.at, [DoneTask(text, text, text, text, [(text, text)])], more=3)
+
+
+def deadline_of(text: str) -> DeadlineReport:
+    return DeadlineReport(text, text, REPORT.at, [WaitingTask(text, text, [text])], 3, text, is_cancelled=True)
+
+
+@pytest.mark.parametrize(("report_of", "count"), [(success_of, 9), (deadline_of, 7)])
+def test_nothing_that_a_success_or_a_missed_deadline_quotes_becomes_a_tag(
+    report_of: Callable[[str], Report], count: int
+) -> None:
+    evil, good = render(report_of(HOSTILE)), render(report_of("x"))
+    assert Page(evil.html).tags == Page(good.html).tags
+    assert Page(evil.html).text.count(HOSTILE) == count
+    assert evil.text.count(HOSTILE) == count - 1, "the page says its title once more"
+
+
+def test_what_is_not_told_in_full_is_told_by_name() -> None:
+    more = replace(REPORT, title="Two months late", failed_too=["a", "b"], cancelled=["c"], not_executed=["d"], more=7)
+    rendered = render(more)
+    assert rendered.subject == "Two months late"
+    squeezed = " ".join(Page(rendered.html).text.split())
+    for words in ("Failed too a, b", "Cancelled c", "Could not be executed d", "and 7 more tasks"):
+        assert words in squeezed
+    assert "Failed too: a, b\n\nCancelled: c\n\nCould not be executed: d\n\nand 7 more tasks\n" in rendered.text
+
+
 def test_the_end_of_an_endless_traceback_and_the_beginning_of_an_endless_list_are_kept() -> None:
     endless = replace(LOAD, details="x" * 1_000_000 + "the end", not_executed=[f"t{number}" for number in range(5000)])
     rendered = render_failure(replace(REPORT, failed=[endless]))
@@ -126,12 +156,13 @@ def test_the_end_of_an_endless_traceback_and_the_beginning_of_an_endless_list_ar
     assert len(rendered.html) < 40_000
 
 
-def test_every_colour_has_another_one_for_the_dark() -> None:
-    html = render_failure(REPORT).html
+@pytest.mark.parametrize("report", [REPORT, success_of("x"), deadline_of("x")], ids=["failure", "success", "deadline"])
+def test_every_colour_has_another_one_for_the_dark(report: Report) -> None:
+    html = render(report).html
     style = html[html.index("<style>") : html.index("</style>")]
     in_the_dark = set(re.findall(r"\.(\w+) \{", style))
     coloured = re.findall(r'<(\w+)([^>]*?) style="([^"]*(?:color|background)[^"]*)"', html)
-    assert len(coloured) > 5
+    assert len(coloured) > 4
     for tag, attributes, _ in coloured:
         found = re.search(r'class="([\w ]+)"', attributes)
         assert found, f"<{tag}> keeps its light colours in the dark"

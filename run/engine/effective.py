@@ -1,0 +1,60 @@
+"""What an attempt was really told to do, as people may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from database.attempts import Claimed
+from run.kinds.kind import Work
+from run.notifications.failure import Call, call_of
+from run.workflows.function_keys import FUNCTION_KIND, FunctionKeys
+from run.workflows.templates import TemplateError, Value, render
+
+
+@dataclass(frozen=True)
+class ToldWork:
+    """What the work is ("kind load_file"), and with what, under which heading."""
+
+    what: str
+    heading: str
+    call: Call
+
+
+class _SecretNamed:
+    """A secret by its name, which is none."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<the secret {self._name}>"
+
+
+def told_work(claimed: Claimed, work: Work) -> ToldWork:
+    """A function with the arguments that it was called with, or a kind with its templates filled in."""
+    if claimed.kind == FUNCTION_KIND:
+        fields = FunctionKeys.model_fields
+        keys = FunctionKeys.model_validate({key: value for key, value in claimed.config.items() if key in fields})
+        return ToldWork(f"function {keys.function}", "Called with", call_of(*keys.effective(work.results)))
+    config = {key: _filled(value, work.values) for key, value in claimed.config.items()}
+    said = {key: value for key, value in config.items() if value is not None and value not in ([], {}, "")}
+    return ToldWork(f"kind {claimed.kind}", "Configured with", call_of((), said))
+
+
+def _filled(value: Any, values: Mapping[str, Value]) -> Any:
+    match value:
+        case str():
+            try:
+                return render(value, values)
+            except TemplateError:
+                # That is why the attempt has failed; what was written is told then.
+                return value
+        case {"secret": str(name)}:
+            return _SecretNamed(name)
+        case Mapping():
+            return {key: _filled(member, values) for key, member in value.items()}
+        case list():
+            return [_filled(member, values) for member in value]
+    return value
