@@ -11,17 +11,12 @@ from typing import Any
 from run.clients.storage import Changed, Storage, StoredObject
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.files.outcome import ERRORS
-from run.kinds.child_process import MIB, Limits, run_child
+from run.kinds.child_process import LONGEST_SECONDS, MIB, Limits, run_child
 from run.kinds.contract import ContractConfig
 from run.kinds.kind import TakenFile, Work
 from run.kinds.own_objects import REPORT_MARKER, is_ours
 from run.kinds.taken_object import current_object
 
-#: A push lasts at most 600 seconds (https://docs.cloud.google.com/pubsub/docs/push#receive_push), some of which the
-#: rest of the attempt needs.
-LONGEST_SECONDS = 570
-#: How long an attempt may last when its task does not say.
-TIMEOUT_SECONDS = 540
 _CHECK = "run.files.checking:check"
 _LOOKS = 3
 _OUTCOMES = {

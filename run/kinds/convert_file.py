@@ -10,7 +10,8 @@ from typing import Any
 from run.clients.storage import Changed, StoredObject
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.files.outcome import PARQUET
-from run.kinds.checked_file import TIMEOUT_SECONDS, CheckedFile, FileCheck, answering, refuse_lost
+from run.kinds.checked_file import CheckedFile, FileCheck, answering, refuse_lost
+from run.kinds.child_process import TIMEOUT_SECONDS
 from run.kinds.contract import ContractConfig, contract_problems
 from run.kinds.kind import Finished, Kind, ObjectVersion, Work
 from run.kinds.object_places import place_of, problems_of_place

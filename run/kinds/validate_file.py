@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from run.kinds.checked_file import TIMEOUT_SECONDS, FileCheck
+from run.kinds.checked_file import FileCheck
+from run.kinds.child_process import TIMEOUT_SECONDS
 from run.kinds.contract import ContractConfig, contract_problems
 from run.kinds.kind import Finished, Kind, Work
 from run.kinds.sources import SOURCE_KEY

@@ -6,6 +6,8 @@ import math
 import re
 from typing import Any
 
+#: The largest result of all, in bytes of JSON.
+MOST_BYTES = 64 * 1024 * 1024
 #: Postgres holds neither NUL nor half of a surrogate pair, in text as in jsonb.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -23,6 +25,16 @@ def as_json(value: Any, what: str) -> Any:
         return _copy(value, what)
     except RecursionError:
         raise NotJson(f"{what} is no JSON: it is nested too deeply, or contains itself") from None
+
+
+def too_large(size: int) -> str | None:
+    """Why a result of so many bytes of JSON cannot be kept, and what to do; None when it can."""
+    if size <= MOST_BYTES:
+        return None
+    return (
+        f"the result has {size:,} bytes of JSON, and {MOST_BYTES:,} are the most; write it to a file or a table, and "
+        "return where that is"
+    )
 
 
 def _copy(value: Any, place: str) -> Any:
