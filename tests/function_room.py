@@ -61,7 +61,10 @@ class FunctionRoom:
 
     def apply(self, workflow: Workflow | str) -> str:
         """Check and store it; its name."""
-        version = self.version(workflow)
+        return self.store(self.version(workflow))
+
+    def store(self, version: NewVersion) -> str:
+        """Store what was checked; its name."""
         self.engine.database.transact(lambda tx: store_version(tx, version))
         return version.workflow
 

@@ -72,7 +72,7 @@ class PythonFunction(Kind[PythonFunctionConfig]):
         call = self._call(config, work)
         with TemporaryDirectory(prefix="function-") as folder:
             ended = call.run(Path(folder))
-        return call.progress(ended)
+        return progress_of(ended.result, {**call.details(), "peak_mib": ended.peak // MIB}, call.shown)
 
     def poll(self, config: PythonFunctionConfig, work: Work, handle: Mapping[str, Any]) -> Progress:  # noqa: ARG002
         """Only an attempt at a function that must not be repeated has a handle, and its worker is gone."""
@@ -134,23 +134,6 @@ class _Call:
             logger.warning("%s was given up; it had said: %s", self.config.function, self._output() or "nothing")
             raise
 
-    def progress(self, ended: Ended) -> Progress:
-        """How the attempt stands now that the function has ended; raises TaskFailure when it has failed."""
-        details = {**self._details(), "peak_mib": ended.peak // MIB}
-        match ended.result:
-            case {"value": value}:
-                return Finished(details, returned=Returned(value))
-            case {"skipped": reason}:
-                return Skipped(reason, details)
-            case {"retry": reason, "after": after}:
-                raise PassingFailure(self.shown.clean(reason), details, after=after)
-        raised = ended.result["raised"]
-        details["raised"] = {"type": raised["type"], "details": raised["details"]}
-        error = self.shown.clean(raised["error"])
-        if raised["passing"]:
-            raise PassingFailure(error, details, after=raised["after"])
-        raise PermanentFailure(error, details)
-
     def _arguments(self) -> Iterator[bytes]:
         """What the child waits for before it calls; secrets are among it, so it lies in no file."""
         if not self.config.repeatable:
@@ -159,16 +142,34 @@ class _Call:
 
     def _died(self, error: TaskFailure) -> TaskFailure:
         """What a process that did not come to its end means."""
-        details = {**self._details(), **error.details}
+        details = {**self.details(), **error.details}
         if not self.config.repeatable:
             return PermanentFailure(_unknown(str(error)), details)
         return type(error)(str(error), details)
 
-    def _details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
+        """What the task log keeps of the call, as far as it is known."""
         return {"function": self.config.function, "arguments": dict(self.shown.arguments), "output": self._output()}
 
     def _output(self) -> str:
         return self.shown.clean(self.said.text)[-LONGEST_OUTPUT:]
+
+
+def progress_of(told: Mapping[str, Any], details: dict[str, Any], call: Call) -> Progress:
+    """How the attempt stands when its function has ended in this way; raises TaskFailure when that is a failure."""
+    match told:
+        case {"value": value}:
+            return Finished(details, returned=Returned(value))
+        case {"skipped": reason}:
+            return Skipped(call.clean(reason), details)
+        case {"retry": reason, "after": after}:
+            raise PassingFailure(call.clean(reason), details, after=after)
+    raised = told["raised"]
+    details = {**details, "raised": {"type": raised["type"], "details": raised["details"]}}
+    error = call.clean(raised["error"])
+    if raised["passing"]:
+        raise PassingFailure(error, details, after=raised["after"])
+    raise PermanentFailure(error, details)
 
 
 def _seconds(work: Work) -> float:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,23 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def call(argument: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Call `function` with the args and kwargs that come in as JSON; `path` is where its module is looked for.
-
-    Returns one of {"value": ...}, {"skipped": REASON}, {"retry": REASON, "after": SECONDS} and {"raised": {...}}.
-    """
+    """Call `function` with the args and kwargs that come in as JSON; `path` is where its module is looked for."""
     os.chdir(folder)
     # What it leaves in temporary files goes away with the folder.
     os.environ["TMPDIR"] = str(folder)
     _look_for_modules_in(argument["path"])
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     given = json.load(sys.stdin.buffer)
+    return outcome_of_call(argument["function"], given["args"], given["kwargs"], argument["task"])
+
+
+def outcome_of_call(function: str, args: Sequence[Any], kwargs: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """How a call has ended, in JSON values.
+
+    One of {"value": ...}, {"skipped": REASON}, {"retry": REASON, "after": SECONDS} and {"raised": {...}}.
+    """
     try:
-        value = _function(argument["function"])(*given["args"], **given["kwargs"])
-        return {"value": _result(value, f"the result of task '{argument['task']}'")}
+        return {"value": _result(_function(function)(*args, **kwargs), f"the result of task '{task}'")}
     except Skip as skip:
         return {"skipped": str(skip)}
     except Retry as retry:

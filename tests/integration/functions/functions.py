@@ -186,3 +186,10 @@ def _double(value: int) -> int:
 
 
 NOT_CALLABLE = 7
+
+
+def kill_the_worker() -> None:
+    """End the process that has started this one, as a machine that runs out of memory would."""
+    print("killing")
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)

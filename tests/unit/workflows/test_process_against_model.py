@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -60,23 +60,21 @@ def saw(name: str, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]
     return {"task": name, "saw": [crc32(repr((args, sorted(kwargs.items()))).encode())]}
 
 
-def function_of(plan: Plan) -> Callable[..., Any]:
-    def function(*args: Any, **kwargs: Any) -> Any:
-        result = saw(plan.name, list(args), kwargs)
-        for given_value in [*args, *kwargs.values()]:
-            # Nobody else may notice what a function does to its arguments.
-            if isinstance(given_value, dict | list):
-                given_value.clear()
-        match plan.ends:
-            case "fails":
-                raise ValueError(plan.name)
-            case "exits":
-                raise SystemExit(plan.name)
-            case "skips":
-                raise Skip(plan.name)
-        return object() if plan.ends == "no json" else result
-
-    return function
+def planned(name: str, ends: str, *args: Any, **kwargs: Any) -> Any:
+    """The function of every task, told how it is to end."""
+    result = saw(name, list(args), kwargs)
+    for given_value in [*args, *kwargs.values()]:
+        # Nobody else may notice what a function does to its arguments.
+        if isinstance(given_value, dict | list):
+            given_value.clear()
+    match ends:
+        case "fails":
+            raise ValueError(name)
+        case "exits":
+            raise SystemExit(name)
+        case "skips":
+            raise Skip(name)
+    return object() if ends == "no json" else result
 
 
 def task_of(plan: Plan) -> Task:
@@ -89,7 +87,8 @@ def task_of(plan: Plan) -> Task:
         )
         for parent, way in plan.parents.items()
     ]
-    return Task(plan.name, os.devnull, function_of(plan), plan.preset, dependencies=dependencies, rule=plan.rule)
+    args = (plan.name, plan.ends, *plan.preset)
+    return Task(plan.name, os.devnull, planned, args, dependencies=dependencies, rule=plan.rule)
 
 
 def model(plans: list[Plan]) -> dict[str, Told]:
