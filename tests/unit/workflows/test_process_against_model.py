@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ def graphs(draw: st.DrawFn) -> list[Plan]:
 
 def saw(name: str, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What a function returns: it depends on everything that it was given."""
-    return {"task": name, "saw": [crc32(repr((args, sorted(kwargs.items()))).encode())]}
+    # The keys of a mapping have no order.
+    return {"task": name, "saw": [crc32(json.dumps([args, kwargs], sort_keys=True).encode())]}
 
 
 def planned(name: str, ends: str, *args: Any, **kwargs: Any) -> Any:
