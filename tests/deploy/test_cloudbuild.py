@@ -73,6 +73,7 @@ def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
         "_ARCHIVE_BUCKET": "my-archive",
         "_THREADS": "8",
         "_POWER_BI_URL": "https://api.powerbigov.us",
+        "_FUNCTION_MODULES": "functions acme.reports",
         **dict.fromkeys(["_DATAFORM_URL", "_CLOUD_RUN_URL", "_SECRETMANAGER_URL", "_MICROSOFT_LOGIN_URL"], ""),
     }
     given = {
@@ -84,6 +85,7 @@ def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
     assert settings.push_auth == "cloud_run"
     assert settings.push_audience == "https://service-123456789012.region.run.app"
     assert settings.push_service_account == "service-push@my-project.iam.gserviceaccount.com"
+    assert settings.function_modules == ("functions", "acme.reports")
     assert settings.power_bi_url == "https://api.powerbigov.us"
     assert settings.dataform_url == "https://dataform.googleapis.com", "an empty one is the default"
 
