@@ -8,6 +8,8 @@ from typing import Any
 
 #: The largest result of all, in bytes of JSON.
 MOST_BYTES = 64 * 1024 * 1024
+#: As deep as the service keeps anything.
+_DEEPEST = 100
 #: Postgres holds neither NUL nor half of a surrogate pair, in text as in jsonb.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -22,9 +24,9 @@ def as_json(value: Any, what: str) -> Any:
     `what` names the value in the error. Raises NotJson for anything else, and for what Postgres cannot hold.
     """
     try:
-        return _copy(value, what)
-    except RecursionError:
-        raise NotJson(f"{what} is no JSON: it is nested too deeply, or contains itself") from None
+        return _copy(value, what, _DEEPEST)
+    except _TooDeep:
+        raise NotJson(f"{what} is nested more than {_DEEPEST} levels deep, or contains itself") from None
 
 
 def too_large(size: int) -> str | None:
@@ -37,7 +39,11 @@ def too_large(size: int) -> str | None:
     )
 
 
-def _copy(value: Any, place: str) -> Any:
+class _TooDeep(Exception):
+    """No place is told: its name would be as long as it is deep."""
+
+
+def _copy(value: Any, place: str, levels: int) -> Any:
     match value:
         case None | True | False:
             return value
@@ -49,14 +55,20 @@ def _copy(value: Any, place: str) -> Any:
             return float(value)
         case float():
             raise NotJson(f"{place} is no JSON: {value} is no number that JSON has")
-        case dict():
-            return {_key(key, place): _copy(member, f"{place}[{key!r}]") for key, member in value.items()}
-        case list() | tuple():
-            return [_copy(member, f"{place}[{index}]") for index, member in enumerate(value)]
+        case dict() | list() | tuple():
+            return _copy_of_members(value, place, levels - 1)
     raise NotJson(
         f"{place} is no JSON: it is of the type {_type(value)}; "
         "JSON has texts, numbers, True, False, None, lists and mappings"
     )
+
+
+def _copy_of_members(value: dict[Any, Any] | list[Any] | tuple[Any, ...], place: str, levels: int) -> Any:
+    if levels < 0:
+        raise _TooDeep
+    if isinstance(value, dict):
+        return {_key(key, place): _copy(member, f"{place}[{key!r}]", levels) for key, member in value.items()}
+    return [_copy(member, f"{place}[{index}]", levels) for index, member in enumerate(value)]
 
 
 def _text(value: str, place: str) -> str:
