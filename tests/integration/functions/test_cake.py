@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from database.sessions import Database
+from run.cli import main
 from tests.function_room import FunctionRoom
 
 CAKE = (Path(__file__).parents[3] / "examples" / "cake" / "cake.yaml").read_text()
@@ -47,3 +51,22 @@ def test_without_enough_sugar_nothing_is_baked(functions: FunctionRoom) -> None:
     assert error is not None
     assert error.endswith("ValueError: ran out of sugar")
     assert details["arguments"] == {"args[0]": "'120'"}
+
+
+def test_each_task_of_a_batch_has_a_log_of_its_own(functions: FunctionRoom, database_url: str) -> None:
+    functions.run(CAKE, "saturday")
+    functions.run(CAKE.replace("guests: 8", "guests: 120"), "wedding")
+
+    def logs(batch: str) -> dict[str, dict[str, Any]]:
+        command = ["batch", "show", "cake", batch, "--attempts", "--json"]
+        done = CliRunner().invoke(main, command, env={"DATABASE_URL": database_url})
+        assert done.exit_code == 0, done.output
+        return {attempt["task"]: attempt for attempt in json.loads(done.stdout)["attempts"]}
+
+    saturday, wedding = logs("saturday"), logs("wedding")
+    outputs = {task: attempt["details"]["output"] for task, attempt in saturday.items()}
+    assert outputs.pop("mix").endswith("INFO functions.cake: mixing 960 g\n")
+    assert outputs == dict.fromkeys(("bake", "cool", "prepare_frosting", "frost"), "")
+    assert all(attempt["started_at"] <= attempt["ended_at"] for attempt in saturday.values())
+    assert list(wedding) == ["mix"]
+    assert wedding["mix"]["error"].startswith("Traceback (most recent call last):")
