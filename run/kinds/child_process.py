@@ -203,10 +203,12 @@ class _Watch:
 
     def _watch(self) -> None:
         until = time.monotonic() + self.limits.seconds
-        while self.reason is None and not self._done.wait(_LOOK_SECONDS):
-            self.reason = self._why_not_on(until)
-        if self.reason is not None:
-            _kill(self.process)
+        # Looked at before the first pause, too: a child may be done by then.
+        while (reason := self._why_not_on(until)) is None:
+            if self._done.wait(_LOOK_SECONDS):
+                return
+        self.reason = reason
+        _kill(self.process)
 
     def _why_not_on(self, until: float) -> AcceleratorError | None:
         self.peak = max(self.peak, resident_memory(self.process.pid))

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from database.sessions import Database
+from run.kinds import child_process
 from tests.engine_room import ME
 from tests.faults.kill.real_parts import ROOT
 from tests.function_room import FunctionRoom, is_alive, pids_in
@@ -101,6 +103,24 @@ def test_a_function_that_kills_its_worker_each_time_ends_as_an_error(
         functions.engine.pass_time(90)
     assert ends == [-signal.SIGKILL, -signal.SIGKILL, 0]
     assert functions.engine.log("it") == [(1, "ERROR", "the worker died 2 times")]
+
+
+def test_a_function_that_has_waited_for_its_turn_in_vain_was_not_called_and_is_later(
+    functions: FunctionRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "PATIENCE_SECONDS", 0.05)
+    pids = tmp_path / "pids"
+    start(functions, "sleep", str(pids), "0", repeatable="false")
+    with ExitStack() as others:
+        for _ in range(child_process.MOST_AT_ONCE):
+            others.enter_context(child_process._turn())
+        functions.engine.deliver_all()
+        assert functions.engine.statuses(workflow="alone") == {"it": "PROCESSING"}
+    assert not pids.exists()
+    functions.engine.pass_time(60)
+    functions.engine.sweep()
+    functions.engine.deliver_all()
+    assert functions.engine.log("it") == [(1, "SUCCESS", None)]
 
 
 @pytest.mark.parametrize("repeatable", ["true", "false"])

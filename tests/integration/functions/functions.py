@@ -130,13 +130,13 @@ def swell() -> None:
         kept.append(bytearray(8 * 1024 * 1024))
 
 
-def sleep(pids: str, seconds: float = 120) -> str:
+def sleep(pids: str, seconds: float | str = 120) -> str:
     """Sleep, in a process below this one too."""
     print("going to sleep", flush=True)
     os.fork()
     with Path(pids).open("a") as file:
         file.write(f"{os.getpid()}\n")
-    time.sleep(seconds)
+    time.sleep(float(seconds))
     return "slept"
 
 
