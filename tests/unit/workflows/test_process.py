@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from database.statuses import SkipCause
-from run.errors import ConditionError, InvalidWorkflow
+from run.errors import ConditionError, InvalidWorkflow, PassingFailure
 from run.workflows import Process, ProcessFailed, ProcessReport, Retry, Skip, Task, TaskDependency
 from tests.six_tasks import RESULTS, generate_report, six_tasks
 
