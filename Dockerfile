@@ -13,8 +13,10 @@ WORKDIR /app
 COPY run/ run/
 COPY database/ database/
 COPY migrations/ migrations/
+# What FUNCTION_MODULES=functions lets workflows call.
+COPY functions/ functions/
 # The user below may not write here, so what Python would compile at every start is compiled now.
-RUN /venv/bin/python -m compileall -q run database migrations
+RUN /venv/bin/python -m compileall -q run database migrations functions
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PORT=8080
 USER accelerator
 

@@ -9,9 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from run.notifications.email import address
-from run.setting_values import MOST_PORT
-
-Port = Annotated[int, Field(ge=1, le=MOST_PORT)]
+from run.setting_values import Port
 
 
 class SmtpSecurity(StrEnum):

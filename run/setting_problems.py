@@ -20,6 +20,12 @@ def field_problems(error: ValidationError) -> Iterator[str]:
         yield f"{problem['loc'][0]}: {reason}"
 
 
+def location_problems(given: Mapping[str, str]) -> Iterator[str]:
+    """Yield that it is not said where BigQuery's datasets are, if so."""
+    if not given.keys() & {"BIGQUERY_LOCATION", "BIGQUERY_EMULATOR_HOST"}:
+        yield "BIGQUERY_LOCATION: missing; write where BigQuery's datasets are, such as EU or europe-west1"
+
+
 def problems_text(problems: Iterable[str]) -> str:
     """The message of InvalidSettings."""
     return "The environment cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems)

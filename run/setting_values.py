@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 MOST_PORT = 65535
+Port = Annotated[int, Field(ge=1, le=MOST_PORT)]
 
 #: How SQLAlchemy reads an address; a user or a password with one of its signs is written with %.
 _POSTGRES = re.compile(
     r"postgresql(\+psycopg2)?://([^:/@]*(:[^@]*)?@)?(\[[^\[\]/?@]+\]|[^\[\]:/?@,]*)(:(?P<port>[^/?@]*))?(/[^?]*)?(\?.*)?"
 )
+
+
+class LogLevel(StrEnum):
+    """The least severe log line that is written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
 
 
 def postgres_url(value: str) -> str:
@@ -57,3 +72,12 @@ def without_scheme(value: str) -> str:
     if not re.fullmatch(r"[^/\s]+:\d{1,5}/?", host):
         raise ValueError("must be HOST:PORT")
     return host.rstrip("/")
+
+
+def module_names(value: object) -> tuple[str, ...]:
+    """The names of Python modules in a text, with commas or spaces between; a list is taken as it is."""
+    names = re.findall(r"[^\s,]+", value) if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
+            raise ValueError("must be names of Python modules or packages, such as functions,acme.reports")
+    return tuple(names)

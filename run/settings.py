@@ -11,12 +11,22 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from run.errors import InvalidSettings
-from run.setting_mail import MailSettings, Port, has_mail_server
-from run.setting_problems import field_problems, misspelt_names, problems_text
-from run.setting_values import address, bucket_name, postgres_url, topic_name, with_scheme, without_scheme
+from run.setting_mail import MailSettings, has_mail_server
+from run.setting_problems import field_problems, location_problems, misspelt_names, problems_text
+from run.setting_values import (
+    LogLevel,
+    Port,
+    address,
+    bucket_name,
+    module_names,
+    postgres_url,
+    topic_name,
+    with_scheme,
+    without_scheme,
+)
 
 #: More connections than these Cloud SQL does not take from one instance of Cloud Run.
 #: https://cloud.google.com/sql/docs/postgres/connect-run
@@ -37,16 +47,6 @@ class PushAuth(StrEnum):
     VERIFY = "verify"
     CLOUD_RUN = "cloud_run"
     NONE = "none"
-
-
-class LogLevel(StrEnum):
-    """The least severe log line that is written."""
-
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-    CRITICAL = "CRITICAL"
 
 
 class Settings(MailSettings):
@@ -150,6 +150,12 @@ class Settings(MailSettings):
         description="The value of the secret that workflows name `{secret: NAME}`; those that the environment does not "
         "have are read from Secret Manager.",
     )
+    function_modules: Annotated[tuple[str, ...], BeforeValidator(module_names)] = Field(
+        default=(),
+        validation_alias="FUNCTION_MODULES",
+        description="The Python modules and packages whose functions workflows may call, with commas or spaces "
+        "between; a package stands for everything below it. Nothing unless it is set.",
+    )
     loopback_url: Annotated[str, AfterValidator(address)] | None = Field(
         default=None,
         validation_alias="LOOPBACK_URL",
@@ -197,7 +203,7 @@ class Settings(MailSettings):
         """
         environ = os.environ if environ is None else environ
         given = _given(environ)
-        without_location = list(_problems_of_location(given))
+        without_location = list(location_problems(given))
         try:
             settings = cls.model_validate(given)
         except ValidationError as error:
@@ -262,7 +268,7 @@ class Listening(BaseModel):
 
 def read_database_url(environ: Mapping[str, str] | None = None) -> str:
     """Return DATABASE_URL alone, for commands that need nothing else; raises InvalidSettings."""
-    value = _given(os.environ if environ is None else environ).get("DATABASE_URL")
+    value = read_alone("DATABASE_URL", environ)
     if value is None:
         raise InvalidSettings(problems_text(["DATABASE_URL: missing"]))
     try:
@@ -274,6 +280,11 @@ def read_database_url(environ: Mapping[str, str] | None = None) -> str:
 def names_mail_server(environ: Mapping[str, str] | None = None) -> bool:
     """Whether `environ` names a mail server, the process's own environment unless given."""
     return has_mail_server(os.environ if environ is None else environ)
+
+
+def read_alone(name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return one variable as it stands there; None when it is unset."""
+    return _given(os.environ if environ is None else environ).get(name)
 
 
 def misspelt(environ: Mapping[str, str] | None = None) -> Iterator[str]:
@@ -291,8 +302,3 @@ def _given(environ: Mapping[str, str]) -> dict[str, Any]:
     # Nothing is taken off a secret: a space at its end may belong to it.
     secrets = {name.removeprefix("SECRET_"): value for name, value in environ.items() if name.startswith("SECRET_")}
     return {**given, "SECRET_*": {name: value for name, value in secrets.items() if name and value}}
-
-
-def _problems_of_location(given: Mapping[str, str]) -> Iterator[str]:
-    if not given.keys() & {"BIGQUERY_LOCATION", "BIGQUERY_EMULATOR_HOST"}:
-        yield "BIGQUERY_LOCATION: missing; write where BigQuery's datasets are, such as EU or europe-west1"

@@ -212,9 +212,13 @@ class EngineRoom:
     def deliver_all(self) -> None:
         """Deliver messages, and those that they cause, until none is left."""
         while self.publisher.messages:
-            message = self.publisher.messages.pop(0)
-            workflow_id = self.rows("SELECT workflow_id FROM task WHERE task_id = :t", t=message["task_id"])[0][0]
-            self.life.execute(TaskKey(workflow_id, message["batch_id"], message["task_id"]))
+            self.deliver_first()
+
+    def deliver_first(self) -> None:
+        """Deliver the message that was published first."""
+        message = self.publisher.messages.pop(0)
+        workflow_id = self.rows("SELECT workflow_id FROM task WHERE task_id = :t", t=message["task_id"])[0][0]
+        self.life.execute(TaskKey(workflow_id, message["batch_id"], message["task_id"]))
 
     def sweep(self) -> dict[str, int]:
         """Sweep once; what it did apart from what it did not."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from run.app import template_names
 from run.clients import Clients
 from run.kinds import build_kinds
-from run.settings import Settings
+from run.settings import Settings, read_alone
 from run.workflows.definition import WorkflowDefinition
 from run.workflows.reader import read_files
 from run.workflows.templates import NameType
@@ -29,6 +29,8 @@ def read_definitions(files: Iterable[Path]) -> list[WorkflowDefinition]:
 
 def read_definition_files(files: Iterable[Path]) -> list[tuple[Path, WorkflowDefinition]]:
     """The same, each with its file."""
-    settings = Settings.from_environment(_ANY_VALUES, serves=False)
+    # Except these: what a workflow may call here is for whoever runs this service to say.
+    allowed = {"FUNCTION_MODULES": read_alone("FUNCTION_MODULES") or ""}
+    settings = Settings.from_environment({**_ANY_VALUES, **allowed}, serves=False)
     names = dict.fromkeys(template_names(settings), NameType.TEXT)
     return read_files(files, build_kinds(Clients(settings)), names)

@@ -41,6 +41,11 @@ class Clients:
             hide(value.get_secret_value())
 
     @property
+    def function_modules(self) -> tuple[str, ...]:
+        """The modules whose functions may be called here."""
+        return self._settings.function_modules
+
+    @property
     def bigquery(self) -> BigQuery:
         """Raises PermanentFailure when there are no credentials."""
         from run.clients.bigquery import BigQuery  # noqa: PLC0415  # See the class.

@@ -12,10 +12,10 @@ from database.results import results_of_parents
 from database.sessions import Database
 from run.engine.outcomes import Outcome
 from run.errors import PermanentFailure
+from run.workflows.results import too_large
 
-#: The largest result that the database keeps, and the largest of all, in bytes of JSON.
+#: The largest result that the database keeps, in bytes of JSON.
 MOST_BYTES_IN_DATABASE = 64 * 1024
-MOST_BYTES = 64 * 1024 * 1024
 
 
 class LargeResults(Protocol):
@@ -58,11 +58,8 @@ class Results:
         content = outcome.result.encode()
         if len(content) <= MOST_BYTES_IN_DATABASE:
             return outcome
-        if len(content) > MOST_BYTES:
-            raise PermanentFailure(
-                f"the result has {len(content):,} bytes of JSON, and {MOST_BYTES:,} are the most; write it to a file "
-                "or a table, and return where that is"
-            )
+        if reason := too_large(len(content)):
+            raise PermanentFailure(reason)
         return replace(outcome, result=None, result_place=self._places().write(_name(claimed), content))
 
     def _places(self) -> LargeResults:

@@ -55,6 +55,7 @@ def make_work(
         files=taken,
         collected=_collected(files),
         results=results or {},
+        timeout_seconds=claimed.timeout_seconds,
         is_lost=is_lost,
     )
 

@@ -16,6 +16,7 @@ from run.kinds.http_request import HttpRequest
 from run.kinds.kind import Kind
 from run.kinds.load_file import LoadFile
 from run.kinds.power_bi_refresh import PowerBiRefresh
+from run.kinds.python_function import PythonFunction
 from run.kinds.validate_file import ValidateFile
 
 KINDS: tuple[type[Kind[Any]], ...] = (
@@ -30,6 +31,7 @@ KINDS: tuple[type[Kind[Any]], ...] = (
     HttpRequest,
     CloudRunJob,
     PowerBiRefresh,
+    PythonFunction,
 )
 
 

@@ -20,7 +20,7 @@ from run.kinds.taken_object import current_object
 #: A push lasts at most 600 seconds (https://docs.cloud.google.com/pubsub/docs/push#receive_push), some of which the
 #: rest of the attempt needs: it waits for its turn, and writes what it has made. How long the attempt lasts is another
 #: question: of many files that come at once, most wait for their turn.
-LONGEST_SECONDS = 540
+_MOST_SECONDS = 540
 _CHECK = "run.files.checking:check"
 _LOOKS = 3
 _OUTCOMES = {
@@ -74,7 +74,7 @@ class FileCheck:
                 "writes": writes,
             },
             self.folder,
-            Limits(memory, LONGEST_SECONDS),
+            Limits(memory, _MOST_SECONDS),
             feed=self._pieces(stored),
             is_lost=self.work.is_lost,
         )

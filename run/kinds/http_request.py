@@ -22,12 +22,15 @@ from run.kinds.http_config import (
     HttpRequestConfig,
     config_problems,
 )
-from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Work
+from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Returned, Work
 from run.redaction import hide, redacted
 from run.workflows.scope import Scope
 from run.workflows.templates import Value
 
-_JSON_CHARACTERS, _TEXT_CHARACTERS = 10_000, 1000
+#: Of JSON in the task log and in a result, and of any other text.
+_JSON_CHARACTERS, _RESULT_CHARACTERS, _TEXT_CHARACTERS = 10_000, 64 * 1024, 1000
+#: The headers of an answer that are a part of the result.
+_TOLD = frozenset({"content-type", "etag", "last-modified", "location"})
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 3600.0
 #: The service says that it has not begun, and when to come again.
 _LATER = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -144,7 +147,9 @@ def _judged(config: HttpRequestConfig, request: Request, response: Response) -> 
     shown = _shown(response)
     if config.expects(response.status):
         details = {"status": response.status, "response": shown}
-        return AwaitsCompletion() if config.wait_for_completion else Finished(details)
+        if config.wait_for_completion:
+            return AwaitsCompletion()
+        return Finished(details, returned=Returned(_result(response)))
     pause = _retry_after(response.headers.get("Retry-After"))
     if response.status in _LATER and pause is not None:
         return GoesOn(_REFUSED, pause)
@@ -175,8 +180,14 @@ def _unknown(config: HttpRequestConfig, why: str) -> AwaitsCompletion:
     )
 
 
-def _shown(response: Response) -> Any:
-    """What the task log keeps of the answer: JSON that is not too long, else the beginning of the text.
+def _result(response: Response) -> dict[str, Any]:
+    """What the tasks below get of the answer."""
+    headers = {name.lower(): redacted(value) for name, value in response.headers.items() if name.lower() in _TOLD}
+    return {"status": response.status, "headers": headers, "response": _shown(response, _RESULT_CHARACTERS)}
+
+
+def _shown(response: Response, most: int = _JSON_CHARACTERS) -> Any:
+    """What is kept of the answer: JSON that is not too long, else the beginning of the text.
 
     Secrets are taken out before anything is cut, so that no part of one is left.
     """
@@ -187,7 +198,7 @@ def _shown(response: Response) -> Any:
         value = None
     if value is None:
         return redacted(response.text)[:_TEXT_CHARACTERS]
-    return value if len(again) <= _JSON_CHARACTERS else again[:_TEXT_CHARACTERS]
+    return value if len(again) <= most else again[:_TEXT_CHARACTERS]
 
 
 def _retry_after(header: str | None) -> float | None:

@@ -79,6 +79,8 @@ class Work:
     collected: Mapping[str, tuple[TakenFile, ...]] = field(default_factory=dict)
     #: What the parents that this task reads have returned, by their names; those that did not succeed have nothing.
     results: Mapping[str, Any] = field(default_factory=dict)
+    #: How long the attempt may last, from its begin; None is without end.
+    timeout_seconds: int | None = None
     #: Stores a handle at once, for what cannot be found again once it is begun: from then on `poll` is called and not
     #: `start`. Raises Unavailable when the attempt is in other hands; nothing may be begun then.
     store_handle: Callable[[Mapping[str, Any]], None] = field(default=_not_at_work, compare=False, repr=False)

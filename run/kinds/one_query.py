@@ -16,7 +16,7 @@ from run.kinds.kind import Finished, Kind, KindConfig, Progress, Work
 from run.kinds.query_parameters import query_parameters, unknown_parameters
 from run.workflows.companion_files import read_companion
 from run.workflows.scope import Scope
-from run.workflows.templates import template_problems
+from run.workflows.templates import template_problems, texts_in
 
 _OWN_LABELS = ("workflow", "task")
 _QUERY = Step("query")
@@ -36,6 +36,7 @@ class OneQueryConfig(KindConfig):
 
     sql: str | None = None
     sql_file: str | None = None
+    parameters: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Any] = Field(default_factory=dict)
     maximum_bytes_billed: int | None = Field(default=None, gt=0)
     labels: dict[Annotated[str, AfterValidator(_label_key)], str] = Field(default_factory=dict, max_length=60)
 
@@ -71,8 +72,9 @@ class OneQuery(Kind[QueryConfigT]):
         """Yield (key, reason) for what is wrong with this configuration in its workflow."""
         for reason in template_problems(config.sql or "", scope.names):
             yield "sql", reason
-        if unknown := unknown_parameters(config.sql or "", scope.parameter_names):
+        if unknown := unknown_parameters(config.sql or "", {*scope.parameter_names, *config.parameters}):
             yield "sql", unknown
+        yield from _problems_of_parameters(config, scope)
 
     def start(self, config: QueryConfigT, work: Work) -> Progress:
         """Submit the SQL, or adopt the job of a worker that was before us."""
@@ -103,12 +105,23 @@ class OneQuery(Kind[QueryConfigT]):
     def _configuration(self, config: QueryConfigT, work: Work) -> dict[str, Any]:
         sql = filled(config.sql or "", work.values)
         query: dict[str, Any] = {"query": sql, "useLegacySql": False, **self.destination(config, work)}
-        parameters = query_parameters(sql, work)
+        parameters = query_parameters(sql, work, config.parameters)
         if parameters:
             query |= {"parameterMode": "NAMED", "queryParameters": parameters}
         if config.maximum_bytes_billed:
             query["maximumBytesBilled"] = str(config.maximum_bytes_billed)
         return {"query": query, "labels": labels(work, config.labels)}
+
+
+def _problems_of_parameters(config: OneQueryConfig, scope: Scope) -> Iterator[tuple[str, str]]:
+    # BigQuery does not tell upper case from lower in their names.
+    known = {name.lower() for name in scope.parameter_names}
+    for name, value in config.parameters.items():
+        if name.lower() in known:
+            yield "parameters", f"@{name} has a value already, by the batch or by the params"
+        for text in texts_in(value):
+            for reason in template_problems(text, scope.names):
+                yield "parameters", reason
 
 
 def _id(work: Work) -> str:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
 from run.errors import PermanentFailure
+from run.kinds.filling import filled_json
 from run.kinds.kind import Work
 from run.kinds.sql_text import parameter_names
+from run.workflows.result_names import result_in
 
 
-def query_parameters(sql: str, work: Work) -> list[dict[str, Any]]:
-    """The REST QueryParameters that the SQL uses; raises PermanentFailure when one has no value or none that fits."""
-    known: dict[str, Any] = {**work.params, **work.batch_values, "batch_id": work.batch_id}
+def query_parameters(sql: str, work: Work, own: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The REST QueryParameters that the SQL uses; raises PermanentFailure when one has no value or none that fits.
+
+    `own` are those of the task: a text is a template; one that is a result and nothing else has the type of that.
+    """
+    filled = {name: _filled(value, work) for name, value in (own or {}).items()}
+    known: dict[str, Any] = {**work.params, **work.batch_values, "batch_id": work.batch_id, **filled}
     if unknown := unknown_parameters(sql, known):
         raise PermanentFailure(unknown)
     # BigQuery does not tell upper case from lower in the name of a parameter, so each is given once.
     values = {name.lower(): value for name, value in known.items()}
     wanted = {name.lower(): name for name in sorted(parameter_names(sql), key=str.lower)}
     return [{"name": name, **_parameter(name, values[lower])} for lower, name in wanted.items()]
+
+
+def _filled(value: Any, work: Work) -> Any:
+    result = result_in(value, work.results) if isinstance(value, str) else None
+    return filled_json(value, work.values) if result is None else result[0]
 
 
 def unknown_parameters(sql: str, known: Iterable[str]) -> str | None:

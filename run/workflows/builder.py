@@ -153,6 +153,7 @@ class _Builder:
             rule=task.keys.rule,
             same_kind=self._configs[task.keys.kind],
             retries=task.keys.retries,
+            timeout=task.keys.timeout,
         )
 
     def _define(self, task: RawTask, scope: Scope | None) -> TaskDefinition:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from run.errors import PermanentFailure
+from run.errors import PassingFailure
 from run.redaction import redacted
 from run.workflows.python_tasks import Task
 from run.workflows.trigger_rules import SUCCESS_MAY_SKIP
@@ -63,7 +63,7 @@ class Skipped:
 Outcome = Success | Failure | Skipped
 
 
-class ProcessFailed(PermanentFailure):
+class ProcessFailed(PassingFailure):
     """At least one task of a process failed; `details` has the report as JSON values."""
 
 

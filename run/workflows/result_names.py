@@ -33,12 +33,31 @@ def problems_of_results(names: Collection[str], needs: Collection[str], rule: Tr
             yield f"'{{{name}}}' {reason}"
 
 
+def result_in(template: str, results: Mapping[str, Any]) -> tuple[Any] | None:
+    """The result that the template names and nothing else, as the JSON value that it is; None for other templates.
+
+    Raises TemplateError when it is not there.
+    """
+    uses = all_names_in(template)
+    if len(uses) != 1 or (uses[0].start, uses[0].end) != (0, len(template)) or not uses[0].name.startswith(_PREFIX):
+        return None
+    return (_value_at(uses[0].name, results)[0],)
+
+
 def result_values(names: Iterable[str], results: Mapping[str, Any]) -> dict[str, str]:
     """What each name stands for; raises TemplateError naming what is not there, and what is."""
     return {name: _text_at(name, results) for name in sorted(names)}
 
 
 def _text_at(name: str, results: Mapping[str, Any]) -> str:
+    value, place = _value_at(name, results)
+    if isinstance(value, list | Mapping):
+        raise TemplateError(f"'{{{name}}}': {place} is {_described(value)}, which has no text; name a part of it")
+    return text_of(value)
+
+
+def _value_at(name: str, results: Mapping[str, Any]) -> tuple[Any, str]:
+    """The value, and what it is called in an error."""
     _, task, *path = name.split(".")
     if task not in results:
         raise TemplateError(f"'{{{name}}}': the task '{task}' has no result, because no attempt of it succeeded")
@@ -46,9 +65,7 @@ def _text_at(name: str, results: Mapping[str, Any]) -> str:
     for part in path:
         value = _member(name, place, value, part)
         place = f"{place}, '{part}'"
-    if isinstance(value, list | Mapping):
-        raise TemplateError(f"'{{{name}}}': {place} is {_described(value)}, which has no text; name a part of it")
-    return text_of(value)
+    return value, place
 
 
 def _member(name: str, place: str, value: Any, part: str) -> Any:

@@ -6,6 +6,10 @@ import math
 import re
 from typing import Any
 
+#: The largest result of all, in bytes of JSON.
+MOST_BYTES = 64 * 1024 * 1024
+#: As deep as the service keeps anything.
+_DEEPEST = 100
 #: Postgres holds neither NUL nor half of a surrogate pair, in text as in jsonb.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -20,12 +24,26 @@ def as_json(value: Any, what: str) -> Any:
     `what` names the value in the error. Raises NotJson for anything else, and for what Postgres cannot hold.
     """
     try:
-        return _copy(value, what)
-    except RecursionError:
-        raise NotJson(f"{what} is no JSON: it is nested too deeply, or contains itself") from None
+        return _copy(value, what, _DEEPEST)
+    except _TooDeep:
+        raise NotJson(f"{what} is nested more than {_DEEPEST} levels deep, or contains itself") from None
 
 
-def _copy(value: Any, place: str) -> Any:
+def too_large(size: int) -> str | None:
+    """Why a result of so many bytes of JSON cannot be kept, and what to do; None when it can."""
+    if size <= MOST_BYTES:
+        return None
+    return (
+        f"the result has {size:,} bytes of JSON, and {MOST_BYTES:,} are the most; write it to a file or a table, and "
+        "return where that is"
+    )
+
+
+class _TooDeep(Exception):
+    """No place is told: its name would be as long as it is deep."""
+
+
+def _copy(value: Any, place: str, levels: int) -> Any:
     match value:
         case None | True | False:
             return value
@@ -37,14 +55,20 @@ def _copy(value: Any, place: str) -> Any:
             return float(value)
         case float():
             raise NotJson(f"{place} is no JSON: {value} is no number that JSON has")
-        case dict():
-            return {_key(key, place): _copy(member, f"{place}[{key!r}]") for key, member in value.items()}
-        case list() | tuple():
-            return [_copy(member, f"{place}[{index}]") for index, member in enumerate(value)]
+        case dict() | list() | tuple():
+            return _copy_of_members(value, place, levels - 1)
     raise NotJson(
         f"{place} is no JSON: it is of the type {_type(value)}; "
         "JSON has texts, numbers, True, False, None, lists and mappings"
     )
+
+
+def _copy_of_members(value: dict[Any, Any] | list[Any] | tuple[Any, ...], place: str, levels: int) -> Any:
+    if levels < 0:
+        raise _TooDeep
+    if isinstance(value, dict):
+        return {_key(key, place): _copy(member, f"{place}[{key!r}]", levels) for key, member in value.items()}
+    return [_copy(member, f"{place}[{index}]", levels) for index, member in enumerate(value)]
 
 
 def _text(value: str, place: str) -> str:

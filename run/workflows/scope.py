@@ -31,6 +31,8 @@ class Scope:
     same_kind: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: How many retries this task has.
     retries: int = 0
+    #: How long it says that an attempt may last, in seconds, if it says so.
+    timeout: int | None = None
 
     @property
     def parameter_names(self) -> frozenset[str]:

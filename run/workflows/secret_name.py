@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+NAME = r"[A-Za-z][A-Za-z0-9_-]{0,254}"
+#: Of a name that is none. Somebody may have written the secret itself there, so it is not repeated.
+NO_NAME = "must be the name of a secret: a letter, and then letters, digits, '_' and '-'"
+
 
 def _name(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,254}", value):
+    if isinstance(value, str) and re.fullmatch(NAME, value):
         return value
-    # Somebody may have written the secret itself here, so it is not repeated.
-    raise ValueError("must be the name of a secret: a letter, and then letters, digits, '_' and '-'")
+    raise ValueError(NO_NAME)
 
 
 class SecretName(BaseModel):

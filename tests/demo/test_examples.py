@@ -26,9 +26,15 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PROFIT = EXAMPLES / "monthly_profit"
 
 
-def test_every_example_can_be_applied() -> None:
+def test_every_example_can_be_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNCTION_MODULES", "functions")
     paths = sorted(EXAMPLES.glob("*/*.yaml"))
-    assert [definition.name for definition in read_definitions(paths)] == ["orders", "flights", "monthly_profit"]
+    assert [definition.name for definition in read_definitions(paths)] == [
+        "cake",
+        "orders",
+        "flights",
+        "monthly_profit",
+    ]
 
 
 def dropped(folder: Path, name: str) -> DemoFile:

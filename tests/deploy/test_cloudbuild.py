@@ -73,6 +73,7 @@ def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
         "_ARCHIVE_BUCKET": "my-archive",
         "_THREADS": "8",
         "_POWER_BI_URL": "https://api.powerbigov.us",
+        "_FUNCTION_MODULES": "functions acme.reports",
         **dict.fromkeys(["_DATAFORM_URL", "_CLOUD_RUN_URL", "_SECRETMANAGER_URL", "_MICROSOFT_LOGIN_URL"], ""),
         "_SMTP_HOST": "smtp.example.com",
         "_SMTP_PORT": "465",
@@ -89,6 +90,7 @@ def test_the_environment_of_the_service_is_one_that_it_starts_with() -> None:
     assert settings.push_auth == "cloud_run"
     assert settings.push_audience == "https://service-123456789012.region.run.app"
     assert settings.push_service_account == "service-push@my-project.iam.gserviceaccount.com"
+    assert settings.function_modules == ("functions", "acme.reports")
     assert settings.power_bi_url == "https://api.powerbigov.us"
     assert (settings.smtp_host, settings.smtp_port, settings.smtp_security) == ("smtp.example.com", 465, "tls")
     assert (settings.smtp_user, settings.smtp_sender) == ("mailer@example.com", "pipelines@example.com")

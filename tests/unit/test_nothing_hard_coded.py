@@ -21,7 +21,11 @@ REGION = re.compile(
 BUCKET = re.compile(r"gs://(?!bucket\b)[a-z0-9]")
 NAMED = re.compile(r"(^|_)(project|bucket|dataset|location|region)$", re.IGNORECASE)
 #: What tells people how a value looks, with the number of times that it does.
-EXPLANATIONS = {"run/settings.py:europe-west1": 2, "run/kinds/dataform_options.py:europe-west1": 1}
+EXPLANATIONS = {
+    "run/settings.py:europe-west1": 1,
+    "run/setting_problems.py:europe-west1": 1,
+    "run/kinds/dataform_options.py:europe-west1": 1,
+}
 #: A template says where the value comes from.
 TEMPLATE = re.compile(r"\{\w+\}")
 

@@ -137,6 +137,7 @@ def environment(database_url: str, pushes: PushServer) -> dict[str, str]:
         "BIGQUERY_LOCATION": "EU",
         "LOOPBACK_URL": pushes.url,
         "STORAGE_EMULATOR_HOST": pushes.url,
+        "FUNCTION_MODULES": "functions",
     }
 
 

@@ -34,6 +34,7 @@ INCOMPLETE = [
     ("http_request", "method: POST", "url"),
     ("cloud_run_job", "job: extract", "location"),
     ("cloud_run_job", "location: europe-west1", "job"),
+    ("python_function", "args: [1]", "function"),
     ("power_bi_refresh", POWER_BI.replace("workspace:", "report:"), "workspace"),
     ("power_bi_refresh", re.sub("dataset: [^,]+, ", "", POWER_BI), "dataset"),
     ("power_bi_refresh", re.sub("tenant: [^,]+, ", "", POWER_BI), "tenant"),
@@ -52,6 +53,7 @@ COMPLETE = {
     "http_request": "url: 'https://service.example/{period}'",
     "cloud_run_job": "job: extract, location: europe-west1",
     "power_bi_refresh": POWER_BI,
+    "python_function": "function: functions.cake:mix, args: [8]",
 }
 #: Kinds that can do without any detail.
 WITHOUT_DETAILS = {"external"}

@@ -10,10 +10,11 @@ import pytest
 
 from database.statuses import Status
 from run.engine.life import TaskLife
-from run.engine.results import MOST_BYTES, MOST_BYTES_IN_DATABASE
+from run.engine.results import MOST_BYTES_IN_DATABASE
 from run.errors import Unavailable
 from run.kinds.kind import Finished, Returned, Skipped, Work
 from run.redaction import HIDDEN, hide
+from run.workflows.results import MOST_BYTES
 from tests.engine_room import ME, EngineRoom
 
 READS_A = {"b": {"reads_results": ["a"]}}

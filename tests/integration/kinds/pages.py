@@ -156,6 +156,16 @@ def cloud_run_job(page: PageRoom) -> None:
         assert page.rows("SELECT id, amount FROM shop.orders") == [(1, 10)]
 
 
+def python_function(page: PageRoom) -> None:
+    page.settings["FUNCTION_MODULES"] = "functions"
+    page.start("saturday")
+    details = page.succeed("saturday")
+    assert details["bake"]["arguments"] == {"args[0]": "{'grams': 960, 'sweet': True}", "minutes": "45"}
+    assert "INFO functions.cake: mixing 960 g" in details["mix"]["output"]
+    [(result,)] = page.engine.rows("SELECT result FROM task_log JOIN task USING (task_id) WHERE name = 'frost'")
+    assert result == "950 g of lemon cake"
+
+
 #: A kind whose page needs more than files and tables starts its small server in its function, says where it is in
 #: `page.settings`, and asserts what that server was asked for.
 PAGES: dict[str, Callable[[PageRoom], None]] = {
@@ -172,5 +182,6 @@ PAGES: dict[str, Callable[[PageRoom], None]] = {
         power_bi_refresh,
         http_request,
         cloud_run_job,
+        python_function,
     )
 }

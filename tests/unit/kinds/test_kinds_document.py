@@ -16,7 +16,12 @@ from run.workflows.reader import read_workflows
 from run.workflows.templates import NameType
 
 DOCS = Path(__file__).parents[3] / "docs"
-SETTINGS = Settings(database_url="postgresql://nobody@localhost/none", project="local", landing_bucket="landing")
+SETTINGS = Settings(
+    database_url="postgresql://nobody@localhost/none",
+    project="local",
+    landing_bucket="landing",
+    function_modules=("functions",),
+)
 NAMES = dict.fromkeys(("landing_bucket", "archive_bucket", "project"), NameType.TEXT)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from database.statuses import SkipCause
-from run.errors import ConditionError, InvalidWorkflow, PermanentFailure
+from run.errors import ConditionError, InvalidWorkflow, PassingFailure
 from run.workflows import Process, ProcessFailed, ProcessReport, Retry, Skip, Task, TaskDependency
 from tests.six_tasks import RESULTS, generate_report, six_tasks
 
@@ -505,7 +505,7 @@ def test_a_failed_process_can_fail_the_task_that_runs_it(bench: Bench) -> None:
     assert list(report.results["sound"]["successes"]) == ["good"]
     error = report.errors["broken"].exception
     assert isinstance(error, ProcessFailed)
-    assert isinstance(error, PermanentFailure)
+    assert isinstance(error, PassingFailure)
     assert str(error) == "failed: bad (ValueError: it went wrong); not executed: kid"
     assert isinstance(error.__cause__, ValueError)
     assert list(error.details["skipped"]) == ["kid"]

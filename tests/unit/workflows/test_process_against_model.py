@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -57,26 +58,25 @@ def graphs(draw: st.DrawFn) -> list[Plan]:
 
 def saw(name: str, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What a function returns: it depends on everything that it was given."""
-    return {"task": name, "saw": [crc32(repr((args, sorted(kwargs.items()))).encode())]}
+    # The keys of a mapping have no order.
+    return {"task": name, "saw": [crc32(json.dumps([args, kwargs], sort_keys=True).encode())]}
 
 
-def function_of(plan: Plan) -> Callable[..., Any]:
-    def function(*args: Any, **kwargs: Any) -> Any:
-        result = saw(plan.name, list(args), kwargs)
-        for given_value in [*args, *kwargs.values()]:
-            # Nobody else may notice what a function does to its arguments.
-            if isinstance(given_value, dict | list):
-                given_value.clear()
-        match plan.ends:
-            case "fails":
-                raise ValueError(plan.name)
-            case "exits":
-                raise SystemExit(plan.name)
-            case "skips":
-                raise Skip(plan.name)
-        return object() if plan.ends == "no json" else result
-
-    return function
+def planned(name: str, ends: str, *args: Any, **kwargs: Any) -> Any:
+    """The function of every task, told how it is to end."""
+    result = saw(name, list(args), kwargs)
+    for given_value in [*args, *kwargs.values()]:
+        # Nobody else may notice what a function does to its arguments.
+        if isinstance(given_value, dict | list):
+            given_value.clear()
+    match ends:
+        case "fails":
+            raise ValueError(name)
+        case "exits":
+            raise SystemExit(name)
+        case "skips":
+            raise Skip(name)
+    return object() if ends == "no json" else result
 
 
 def task_of(plan: Plan) -> Task:
@@ -89,7 +89,8 @@ def task_of(plan: Plan) -> Task:
         )
         for parent, way in plan.parents.items()
     ]
-    return Task(plan.name, os.devnull, function_of(plan), plan.preset, dependencies=dependencies, rule=plan.rule)
+    args = (plan.name, plan.ends, *plan.preset)
+    return Task(plan.name, os.devnull, planned, args, dependencies=dependencies, rule=plan.rule)
 
 
 def model(plans: list[Plan]) -> dict[str, Told]:

@@ -78,7 +78,7 @@ def test_the_mail_of_the_page_is_sent(folder: Path, mail_server: MailServer) -> 
 
 
 def test_the_workflow_in_python_is_the_one_in_yaml(folder: Path, mail_server: MailServer) -> None:
-    [yaml] = blocks("yaml")
+    yaml = blocks("yaml")[0]
     (folder / "people.yaml").write_text(yaml, encoding="utf-8")
     [read] = read_workflows([folder / "people.yaml"], KINDS, SETTINGS)
     [written] = read_workflows([write_code(folder, mail_server)], KINDS, SETTINGS)

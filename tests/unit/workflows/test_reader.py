@@ -8,7 +8,10 @@ from textwrap import dedent
 
 import pytest
 
+from run.clients import Clients
 from run.errors import InvalidWorkflow
+from run.kinds import build_kinds
+from run.settings import Settings
 from run.workflows.builder import build_workflow
 from run.workflows.definition import FileTrigger, TriggerRule, WorkflowDefinition
 from run.workflows.document import read_document
@@ -318,7 +321,8 @@ def test_the_problems_of_all_files_are_told_together(tmp_path: Path) -> None:
 def test_the_examples_of_the_documentation_are_sound(tmp_path: Path) -> None:
     (tmp_path / "report.sql").write_text("SELECT 1", encoding="utf-8")
     examples = re.findall(r"```yaml\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
-    kinds = {"load_file": KINDS["load"], "bigquery_query": KINDS["query"]}
+    settings = Settings(database_url="postgresql://nobody@localhost/none", project="local", landing_bucket="landing")
+    kinds = build_kinds(Clients(settings))
     assert len(examples) >= 4
     for number, example in enumerate(examples):
         path = tmp_path / f"{number}.yaml"

@@ -76,6 +76,15 @@ def test_anything_else_is_refused_naming_the_place_and_the_type(value: Any, reas
         as_json(value, "it")
 
 
+def test_what_the_service_would_leave_out_for_its_depth_is_refused() -> None:
+    def nested(levels: int) -> Any:
+        return [nested(levels - 1)] if levels else 1
+
+    assert as_json(nested(100), "it") == nested(100)
+    with pytest.raises(NotJson, match="it is nested more than 100 levels deep"):
+        as_json(nested(101), "it")
+
+
 def test_what_contains_itself_is_refused() -> None:
     value: list[Any] = []
     value.append(value)
