@@ -73,27 +73,32 @@ class Claimed:
     condition: str | None
     #: The parents whose results its work needs.
     reads_results: Sequence[str]
+    #: What a mapped task is mapped over; None of other tasks.
+    map: Mapping[str, Any] | None
+    #: The item of the list that an element is for; None of whole tasks.
+    item: Any
 
 
-_OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id"
+_OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element"
 
 VERSION_COLUMNS = """
     tv.kind, tv.file IS NOT NULL AS takes_file, tv.file -> 'until' IS NOT NULL AS takes_many, tv.config,
     tv.lease_seconds, tv.max_takeovers, tv.retries,
     tv.retry_delay_seconds, tv.retry_max_delay_seconds, tv.timeout_seconds, tv.awaits_completion, tv.success_may_skip,
-    tv.condition, tv.reads_results,
+    tv.condition, tv.reads_results, tv.map,
     b.version_id, b.uid AS batch_uid, b.params
 """
 
 _CLAIMED_COLUMNS = f"""
-    bt.workflow_id, bt.batch_id, bt.task_id, bt.attempt, bt.takeovers, bt.retried, bt.handle, bt.polls,
+    bt.workflow_id, bt.batch_id, bt.task_id, bt.element, bt.item, bt.attempt, bt.takeovers, bt.retried, bt.handle,
+    bt.polls,
     {VERSION_COLUMNS}
 """
 
 _CLAIMED_SOURCE = """
       FROM task_batch b, task_version tv
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
-       AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
+       AND bt.element = :element AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
        AND tv.version_id = b.version_id AND tv.task_id = bt.task_id AND tv.kind = ANY(:kinds)
 """
 
@@ -121,8 +126,8 @@ _CLAIM = Prepared(
           AND (bt.version_id IS NULL OR bt.version_id = b.version_id)
         RETURNING {_CLAIMED_COLUMNS}, false AS timed_out
     ), opened AS (
-        INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status)
-        SELECT workflow_id, batch_id, task_id, attempt, 'PROCESSING' FROM claimed WHERE NOT takes_file
+        INSERT INTO task_log (workflow_id, batch_id, task_id, element, attempt, status)
+        SELECT workflow_id, batch_id, task_id, element, attempt, 'PROCESSING' FROM claimed WHERE NOT takes_file
     )
     {CLAIMED_NAMES}
 """,
@@ -131,8 +136,8 @@ _CLAIM = Prepared(
 # A statement of its own: a claim may have waited for a transaction that has just brought a newer file, and only the
 # statements after the wait see it.
 _OPEN_LOG_WITH_FILE = text("""
-    INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status, file_log_id)
-    VALUES (:workflow_id, :batch_id, :task_id, :attempt, 'PROCESSING', (
+    INSERT INTO task_log (workflow_id, batch_id, task_id, element, attempt, status, file_log_id)
+    VALUES (:workflow_id, :batch_id, :task_id, :element, :attempt, 'PROCESSING', (
                SELECT f.file_log_id FROM file_log f
                 WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id AND f.task_id = :task_id
                   AND f.decision = 'TAKEN'
@@ -142,7 +147,7 @@ _OPEN_LOG_WITH_FILE = text("""
 STARTED_AT = """(
     SELECT l.started_at FROM task_log l
      WHERE l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id AND l.task_id = bt.task_id
-       AND l.attempt = bt.attempt
+       AND l.element = bt.element AND l.attempt = bt.attempt
 )"""
 
 _TIMED_OUT = f"""
@@ -200,7 +205,7 @@ def pick_up(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> C
 def claimed_of(row: Any, key: TaskKey, token: str) -> Claimed:
     """An attempt from the row of a statement that ends in CLAIMED_NAMES."""
     columns = row._asdict()
-    for name in ("workflow_id", "batch_id", "task_id", "takes_file", "takes_many"):
+    for name in ("workflow_id", "batch_id", "task_id", "element", "takes_file", "takes_many"):
         del columns[name]
     return Claimed(key=key, token=token, **{**columns, "batch_uid": str(row.batch_uid)})
 
@@ -228,7 +233,7 @@ _LET_GO = text(f"""
            changed_at = clock_timestamp()
       FROM task_batch b, task_version tv
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
-       AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
+       AND bt.element = :element AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
        AND tv.version_id = b.version_id AND tv.task_id = bt.task_id
        AND bt.status IN {any_of(GO_ON.sources)} AND bt.token = CAST(:token AS uuid)
 """).bindparams(bindparam("handle", type_=JSONB(none_as_null=True)))
@@ -282,17 +287,19 @@ def _finish(whose: str) -> str:
                               ELSE retried + 1 END,
                skip_cause = CASE WHEN NOT reset THEN CAST(:skip_cause AS text) END,
                reset = false, token = NULL, lease_until = NULL, handle = CASE WHEN :ending THEN handle END,
-               awaits_completion = false, ending = ending OR :ending, changed_at = clock_timestamp()
+               awaits_completion = false, awaits_elements = false, waits_on = NULL,
+               elements = CASE WHEN NOT reset THEN elements END,
+               ending = ending OR :ending, changed_at = clock_timestamp()
          WHERE {_OWN} AND status IN {any_of(SUCCEED.sources)} AND status IN {any_of(FAIL.sources)}
            AND status IN {any_of(SKIP_ITSELF.sources)} AND {whose}
-        RETURNING workflow_id, batch_id, task_id, attempt, status
+        RETURNING workflow_id, batch_id, task_id, element, attempt, status
     ), closed AS (
         UPDATE task_log l
            SET status = :status, ended_at = clock_timestamp(), error = :error, details = :details,
                result = CAST(:result AS jsonb), result_place = CAST(:result_place AS jsonb)
           FROM own
          WHERE l.workflow_id = own.workflow_id AND l.batch_id = own.batch_id AND l.task_id = own.task_id
-           AND l.attempt = own.attempt AND l.status = 'PROCESSING'
+           AND l.element = own.element AND l.attempt = own.attempt AND l.status = 'PROCESSING'
     )
     SELECT status FROM own
     """
@@ -300,6 +307,9 @@ def _finish(whose: str) -> str:
 
 _FINISH = Prepared("finish", _finish("token = CAST(:token AS uuid)"))
 _FINISH_AWAITING = text(_finish("awaits_completion AND attempt = :attempt")).bindparams(
+    bindparam("details", type_=JSONB), bindparam("result_place", type_=JSONB(none_as_null=True))
+)
+_FINISH_MAPPED = text(_finish("awaits_elements AND attempt = :attempt")).bindparams(
     bindparam("details", type_=JSONB), bindparam("result_place", type_=JSONB(none_as_null=True))
 )
 
@@ -316,6 +326,11 @@ def finish(tx: Connection, key: TaskKey, token: str, ended: Ended) -> Status | N
 def finish_awaiting(tx: Connection, key: TaskKey, attempt: int, ended: Ended) -> Status | None:
     """The same for an attempt that awaits its completion message; None when this attempt does not."""
     return _status(tx.execute(_FINISH_AWAITING, {**key.columns, **vars(ended), "attempt": attempt}).one_or_none())
+
+
+def finish_mapped(tx: Connection, key: TaskKey, attempt: int, ended: Ended) -> Status | None:
+    """The same for a mapped task that awaits its elements; None when this attempt of it does not."""
+    return _status(tx.execute(_FINISH_MAPPED, {**key.columns, **vars(ended), "attempt": attempt}).one_or_none())
 
 
 def _status(row: Any) -> Status | None:

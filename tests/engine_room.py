@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from database.completions import StoredCompletion
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.sessions import Database
 from database.workflows import NewTask, NewVersion, StoredVersion, current_version, find_task_by_name, store_version
 from run.engine.batch_identity import join_batch_by_id
@@ -209,7 +209,8 @@ class EngineRoom:
         while self.publisher.messages:
             message = self.publisher.messages.pop(0)
             workflow_id = self.rows("SELECT workflow_id FROM task WHERE task_id = :t", t=message["task_id"])[0][0]
-            self.life.execute(TaskKey(workflow_id, message["batch_id"], message["task_id"]))
+            element = message.get("element", WHOLE)
+            self.life.execute(TaskKey(workflow_id, message["batch_id"], message["task_id"], element))
 
     def sweep(self) -> dict[str, int]:
         """Sweep once; what it did apart from what it did not."""
@@ -240,7 +241,7 @@ class EngineRoom:
         key = self.key(task)
         said = StoredCompletion(status, result, error)
         checked = self.database.transact(lambda tx: take_completion(tx, key, attempt, said))
-        self.life.publish(key.batch_id, checked.released)
+        self.life.publish(key.batch_id, checked.released, checked.elements)
 
     def task(self, task: str, batch_id: str = "2024-03", workflow: str = "cake") -> TaskOfBatch:
         """How a person names a task of a batch."""
@@ -256,7 +257,7 @@ class EngineRoom:
         rows = self.rows(
             "SELECT t.name, b.status || COALESCE(':' || b.skip_cause, '') FROM batch_task b "
             "JOIN task t USING (task_id) JOIN workflow w ON w.workflow_id = t.workflow_id "
-            "WHERE w.name = :w AND b.batch_id = :b ORDER BY b.position",
+            "WHERE w.name = :w AND b.batch_id = :b AND b.element = -1 ORDER BY b.position",
             w=workflow,
             b=batch_id,
         )
@@ -270,7 +271,7 @@ class EngineRoom:
         """(attempt, status, error) of each attempt of a task."""
         return self.rows(
             "SELECT attempt, status, error FROM task_log JOIN task t USING (task_id) "
-            "WHERE t.name = :n ORDER BY attempt",
+            "WHERE t.name = :n AND element = -1 ORDER BY attempt",
             n=task,
         )
 
@@ -305,6 +306,7 @@ def _task(name: str, needs: Sequence[str], details: Mapping[str, Any]) -> NewTas
         awaits_completion=details.get("awaits_completion", details.get("kind") == "told_external"),
         condition=details.get("condition"),
         reads_results=details.get("reads_results", ()),
+        map=details.get("map"),
         file=details.get("file"),
         config=details.get("config", {}),
     )

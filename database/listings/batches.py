@@ -45,7 +45,8 @@ _BATCH_COLUMNS = """
            b.deadline_at, b.deadline_missed_at,
            (SELECT COALESCE(jsonb_object_agg(c.status, c.tasks), '{}')
               FROM (SELECT t.status, count(*) AS tasks FROM batch_task t
-                     WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id GROUP BY t.status) c) AS tasks,
+                     WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+                     GROUP BY t.status) c) AS tasks,
            clock_timestamp() AS read_at
 """
 _BATCH_NAMES = """
@@ -155,7 +156,7 @@ _TASKS = text(f"""
            CASE WHEN bt.status = 'WAITING' THEN ARRAY(
                SELECT pt.name FROM task_dependency d
                  JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
-                                  AND p.task_id = d.parent_id
+                                  AND p.task_id = d.parent_id AND p.element = -1
                  JOIN task pt ON pt.task_id = d.parent_id
                 WHERE d.version_id = b.version_id AND d.child_id = bt.task_id AND p.status IN {any_of(OPEN)}
                 ORDER BY p.position
@@ -164,6 +165,7 @@ _TASKS = text(f"""
       JOIN workflow w ON w.workflow_id = b.workflow_id
       JOIN workflow_version v ON v.version_id = b.version_id
       JOIN batch_task bt ON bt.workflow_id = b.workflow_id AND bt.batch_id = b.batch_id
+                        AND bt.element = -1
       JOIN task t ON t.task_id = bt.task_id
       LEFT JOIN task_version own ON own.version_id = b.version_id AND own.task_id = bt.task_id
       LEFT JOIN LATERAL (
@@ -175,7 +177,7 @@ _TASKS = text(f"""
       JOIN task_version tv ON tv.version_id = COALESCE(own.version_id, older.version_id) AND tv.task_id = bt.task_id
       LEFT JOIN task s ON s.task_id = bt.skipped_because_of
       LEFT JOIN task_log l ON l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id
-                          AND l.task_id = bt.task_id AND l.attempt = bt.attempt
+                          AND l.task_id = bt.task_id AND l.element = -1 AND l.attempt = bt.attempt
       LEFT JOIN file_log f ON f.workflow_id = bt.workflow_id AND f.batch_id = bt.batch_id
                           AND f.task_id = bt.task_id AND f.decision = 'TAKEN'
      CROSS JOIN LATERAL (

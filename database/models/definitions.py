@@ -108,6 +108,8 @@ class TaskVersion(Row):
     timeout_seconds: Mapped[int | None]
     #: Whether a completion message from outside may end its attempts.
     awaits_completion: Mapped[bool] = mapped_column(server_default="false")
+    #: What a mapped task is mapped over.
+    map: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     file: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     #: The CEL condition without which the task is skipped.
     condition: Mapped[str | None]

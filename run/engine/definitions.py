@@ -55,4 +55,5 @@ def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:
         awaits_completion=task.awaits_completion,
         condition=task.when,
         reads_results=task.reads_results,
+        map=None if task.map is None else task.map.model_dump(mode="json"),
     )

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from database.audit import write_audit
 from database.batches import find_batch
-from database.dependencies import Locked, children_of, lock_batch_tasks, lock_descendants, lock_tasks
+from database.dependencies import (
+    Locked,
+    children_of,
+    lock_batch_tasks,
+    lock_descendants,
+    lock_descendants_with_elements,
+    lock_with_elements,
+)
 from database.errors import Missing
 from database.interventions import move_tasks, retry_now, take_attempts_away
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import CANCEL, MARKS, OPEN, RERUN, Move, SkipCause, Status
 from database.transitions import bring_back, reopen_batch
 from database.workflows import current_version, find_task_by_name, names_of_tasks
-from run.engine.dependency_checker import Checked, check_task, check_with_descendants, judge_and_settle
+from run.engine.dependency_checker import (
+    Checked,
+    Elements,
+    check_task,
+    check_with_descendants,
+    judge_and_settle,
+    together,
+)
+from run.engine.element_moves import mark_element, rerun_element, rerun_failed
+from run.engine.elements import end_if_all_have, take_elements_away
 from run.engine.life import TaskLife
 from run.engine.newest_version import move_to_newest_version
 from run.errors import Refused
@@ -27,11 +43,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TaskOfBatch:
-    """A task of a batch by its names."""
+    """A task of a batch, or an element of it, by its names."""
 
     workflow: str
     batch_id: str
     task: str
+    element: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: `load`, or `load[3]`."""
+        return self.task if self.element is None else f"{self.task}[{self.element}]"
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,8 @@ class _Moved:
     batch: BatchKey
     changed: Sequence[int]
     checked: Checked
+    #: The task of which only one element was meant, and what that is called.
+    called: Mapping[int, str] = field(default_factory=dict)
 
 
 class Moves:
@@ -68,13 +92,16 @@ class Moves:
         self._life = life
 
     def rerun_task(self, address: TaskOfBatch, who: Who, *, downstream: bool = False) -> MoveResult:
-        """Let a task have a new attempt; `downstream` lets everything below it have one too."""
+        """Let a task, or an element, have a new attempt; `downstream` lets everything below it have one too."""
 
         def rerun(tx: Transaction) -> _Moved:
             key = _find_task(tx, address)
-            moved = (
-                _rerun_downstream(tx, key, address.task, who) if downstream else _rerun_only(tx, key, address.task, who)
-            )
+            if key.is_element:
+                moved = _rerun_element(tx, key, address, who, downstream=downstream)
+            elif downstream:
+                moved = _rerun_downstream(tx, key, address.task, who)
+            else:
+                moved = _rerun_only(tx, key, address.task, who)
             details = {"downstream": downstream}
             write_audit(tx, who.actor, "rerun", _subject(address), reason=who.reason, details=details)
             return moved
@@ -82,14 +109,14 @@ class Moves:
         return self._make(rerun)
 
     def mark_task(self, address: TaskOfBatch, who: Who, status: Status) -> MoveResult:
-        """Say how a task has ended, whatever it has done; `status` is SUCCESS, ERROR or SKIPPED."""
+        """Say how a task, or an element, has ended, whatever it has done; `status` is SUCCESS, ERROR or SKIPPED."""
 
         def mark(tx: Transaction) -> _Moved:
             key = _find_task(tx, address)
-            before = lock_tasks(tx, key.batch, [key.task_id])[0].status
-            if before is status:
-                raise Refused(f"task {address.task} is {status} already")
-            moved = _mark(tx, key, status, who)
+            if key.is_element:
+                before, moved = _mark_element(tx, key, address, status, who)
+            else:
+                before, moved = _mark(tx, key, address.task, status, who)
             details = {"status": status, "was": before}
             write_audit(tx, who.actor, "mark", _subject(address), reason=who.reason, details=details)
             return moved
@@ -130,12 +157,13 @@ class Moves:
             names = names_of_tasks(tx, moved.batch.workflow_id)
             now = find_batch(tx, moved.batch)
             released = moved.checked.released
-            changed = tuple(names[task_id] for task_id in moved.changed)
+            changed = tuple(moved.called.get(task_id, names[task_id]) for task_id in moved.changed)
+            may_start = [*(names[task_id] for task_id in released), *_names_of(moved.checked.elements, names)]
             status = now.status if now is not None else ""
-            return moved, MoveResult(changed, tuple(names[task_id] for task_id in released), status)
+            return moved, MoveResult(changed, tuple(may_start), status)
 
         moved, result = self._database.transact(make)
-        self._life.publish(moved.batch.batch_id, moved.checked.released)
+        self._life.publish(moved.batch.batch_id, moved.checked.released, moved.checked.elements)
         return result
 
 
@@ -174,12 +202,22 @@ def _rerun_only(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Moved:
     return _Moved(key.batch, [key.task_id], checked)
 
 
+def _names_of(released: Sequence[Elements], names: Mapping[int, str]) -> Iterator[str]:
+    for one in released:
+        match one.numbers:
+            case []:
+                continue
+            case [only]:
+                yield f"{names[one.task_id]}[{only}]"
+            case _:
+                yield f"{names[one.task_id]} ({len(one.numbers):,} elements)"
+
+
 def _rerun_downstream(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Moved:
-    # Its own row first, in a statement of its own: whoever moves the batch to another version holds it until the end,
-    # and the edges are read afterwards.
-    lock_tasks(tx, key.batch, [key.task_id])
-    below = lock_descendants(tx, key)
-    stale = [task.task_id for task in below if task.status is not Status.WAITING or not task.is_due]
+    # Its own row is locked already: whoever moves the batch to another version holds it until the end, and the edges
+    # are read afterwards.
+    below = lock_descendants_with_elements(tx, key)
+    stale = _stale(below)
     if not stale:
         raise Refused(f"task {name} and all that is below it wait already; they start as soon as they may")
     _move(tx, key.batch, stale, RERUN, who)
@@ -190,6 +228,18 @@ def _rerun_downstream(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Mo
     return _Moved(key.batch, stale, checked)
 
 
+def _stale(tasks: Sequence[Locked]) -> list[int]:
+    return [task.task_id for task in tasks if task.status is not Status.WAITING or not task.is_due]
+
+
+def _rerun_element(tx: Transaction, key: TaskKey, address: TaskOfBatch, who: Who, *, downstream: bool) -> _Moved:
+    stale = _stale(lock_descendants_with_elements(tx, key.whole)[1:]) if downstream else []
+    checked = rerun_element(tx, key, address.task, _cancelled_by(who))
+    _move(tx, key.batch, stale, RERUN, who)
+    reopen_batch(tx, key.batch)
+    return _Moved(key.batch, [key.task_id, *stale], checked, {key.task_id: address.name})
+
+
 def _would_be_skipped(name: str) -> str:
     return (
         f"task {name} would be skipped again: with how its parents have ended its rule cannot be met, or it is "
@@ -197,25 +247,46 @@ def _would_be_skipped(name: str) -> str:
     )
 
 
-def _mark(tx: Transaction, key: TaskKey, status: Status, who: Who) -> _Moved:
-    below = [task.task_id for task in lock_descendants(tx, key)][1:]
+def _mark_element(
+    tx: Transaction, key: TaskKey, address: TaskOfBatch, status: Status, who: Who
+) -> tuple[Status, _Moved]:
+    below = [task.task_id for task in lock_descendants(tx, key.whole)][1:]
+    before = mark_element(tx, key, address.task, status, _cancelled_by(who))
+    bring_back(tx, key.batch, below)
+    reopen_batch(tx, key.batch)
+    checked = end_if_all_have(tx, key.whole)
+    return before, _Moved(key.batch, [key.task_id], checked, {key.task_id: address.name})
+
+
+def _mark(tx: Transaction, key: TaskKey, name: str, status: Status, who: Who) -> tuple[Status, _Moved]:
+    own, *others = lock_descendants(tx, key)
+    if own.status is status:
+        raise Refused(f"task {name} is {status} already")
+    below = [task.task_id for task in others]
     cause = SkipCause.MARKED if status is Status.SKIPPED else None
     _move(tx, key.batch, [key.task_id], MARKS[status], who, cause)
     bring_back(tx, key.batch, below)
     # Even when no task is open: the outcome of a batch that has ended may be another now.
     reopen_batch(tx, key.batch)
     checked = check_with_descendants(tx, key)
-    return _Moved(key.batch, [key.task_id], checked)
+    return own.status, _Moved(key.batch, [key.task_id], checked)
 
 
 def _rerun_of_batch(tx: Transaction, batch: BatchKey, who: Who, *, failed: bool, moved_already: set[int]) -> _Moved:
     locked = lock_batch_tasks(tx, batch)
-    ended_badly = [task.task_id for task in locked if failed and task.status in (Status.ERROR, Status.CANCELLED)]
-    _move(tx, batch, ended_badly, RERUN, who)
-    stale = moved_already.union(ended_badly)
+    ended_badly = [task for task in locked if failed and task.status in (Status.ERROR, Status.CANCELLED)]
+    by_elements = [task for task in ended_badly if task.elements is not None]
+    _move(tx, batch, [task.task_id for task in ended_badly if task.elements is None], RERUN, who)
+    released = rerun_failed(tx, batch, by_elements)
+    stale = moved_already.union(task.task_id for task in ended_badly)
     bring_back(tx, batch, _below(tx, locked, stale))
     reopen_batch(tx, batch)
-    checked = judge_and_settle(tx, batch, lock_batch_tasks(tx, batch))
+    checked = Checked(elements=released)
+    for task in by_elements:
+        # None of its elements need have failed, if a person has marked it.
+        ended = end_if_all_have(tx, TaskKey(batch.workflow_id, batch.batch_id, task.task_id))
+        checked = together(checked, ended)
+    checked = together(checked, judge_and_settle(tx, batch, lock_batch_tasks(tx, batch)))
     return _Moved(batch, [task.task_id for task in locked if task.task_id in stale], checked)
 
 
@@ -240,6 +311,9 @@ def _below(tx: Transaction, locked: Sequence[Locked], above: Iterable[int]) -> l
 def _move(
     tx: Transaction, batch: BatchKey, task_ids: Sequence[int], move: Move, who: Who, cause: SkipCause | None = None
 ) -> None:
+    if not task_ids:
+        return
+    take_elements_away(tx, batch, task_ids, _cancelled_by(who))
     take_attempts_away(tx, batch, task_ids, _cancelled_by(who))
     move_tasks(tx, batch, task_ids, move, cause)
 
@@ -263,10 +337,11 @@ def _find_task(tx: Transaction, address: TaskOfBatch) -> TaskKey:
     found = find_task_by_name(tx, address.workflow, address.task)
     if found is None:
         raise Missing(f"workflow {address.workflow} has no task {address.task!r}")
-    key = TaskKey(batch.workflow_id, batch.batch_id, found.task_id)
+    element = WHOLE if address.element is None else address.element
+    key = TaskKey(batch.workflow_id, batch.batch_id, found.task_id, element)
     # Twice: the first may wait for a move to another version, and only the second sees what that has made of the task.
-    lock_tasks(tx, batch, [key.task_id])
-    if not lock_tasks(tx, batch, [key.task_id]):
+    lock_with_elements(tx, batch, [key.task_id])
+    if not lock_with_elements(tx, batch, [key.task_id]):
         raise Missing(
             f"batch {address.batch_id} of workflow {address.workflow} has no task {address.task!r} in its version"
         )
@@ -274,4 +349,4 @@ def _find_task(tx: Transaction, address: TaskOfBatch) -> TaskKey:
 
 
 def _subject(address: TaskOfBatch) -> str:
-    return f"task {address.workflow} {address.batch_id} {address.task}"
+    return f"task {address.workflow} {address.batch_id} {address.name}"

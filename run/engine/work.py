@@ -42,12 +42,15 @@ def make_work(
         # Of a date that a file gives in full, the batch keeps what its template shows: all its tasks see the same.
         **of_batch,
         **_result_values(claimed, results or {}),
+        **_values_of_element(claimed),
     }
     return Work(
         workflow=claimed.workflow,
         batch_id=claimed.key.batch_id,
         task=claimed.task,
         attempt=claimed.attempt,
+        element=claimed.key.element if claimed.key.is_element else None,
+        item=claimed.item,
         batch_uid=claimed.batch_uid,
         values=values,
         params=claimed.params,
@@ -71,6 +74,12 @@ def _result_values(claimed: Claimed, results: Mapping[str, Any]) -> dict[str, st
         return result_values(result_names_in(claimed.config), results)
     except TemplateError as error:
         raise PermanentFailure(str(error)) from error
+
+
+def _values_of_element(claimed: Claimed) -> dict[str, Value]:
+    if not claimed.key.is_element:
+        return {}
+    return {"element": str(claimed.key.element), **text_of_params({"item": claimed.item})}
 
 
 def _collected(files: Sequence[LoggedFile]) -> dict[str, tuple[TakenFile, ...]]:

@@ -11,7 +11,7 @@ from itertools import count
 from threading import Event
 
 from database.errors import DatabaseUnavailable
-from database.keys import BatchKey
+from database.keys import WHOLE, BatchKey
 from database.sessions import Database
 from database.sweeping import (
     MOST_AT_ONCE,
@@ -26,6 +26,7 @@ from database.sweeping import (
     put_off,
     take_chores,
 )
+from run.engine.dependency_checker import Elements
 from run.engine.due import DueTasks
 from run.engine.life import TaskLife
 from run.pubsub.envelope import Delivery
@@ -114,12 +115,14 @@ class SweepHandler:
 
     def _publish(self, messages: Sequence[ToPublish]) -> list[ToPublish]:
         """Publish batch by batch, up to the first that cannot be; returns what was not."""
-        by_batch: defaultdict[BatchKey, list[int]] = defaultdict(list)
+        by_batch: defaultdict[BatchKey, list[ToPublish]] = defaultdict(list)
         for message in messages:
-            by_batch[message.batch].append(message.task_id)
+            by_batch[message.batch].append(message)
         published: set[BatchKey] = set()
-        for batch, task_ids in by_batch.items():
-            if not self._life.publish(batch.batch_id, task_ids):
+        for batch, found in by_batch.items():
+            tasks = [message.task_id for message in found if message.element == WHOLE]
+            elements = [Elements(one.task_id, (one.element,)) for one in found if one.element != WHOLE]
+            if not self._life.publish(batch.batch_id, tasks, elements):
                 break
             published.add(batch)
         return [message for message in messages if message.batch not in published]
@@ -174,4 +177,4 @@ def _nothing(_seconds: float) -> bool:
 
 
 def _seen_as(due: Due) -> Due:
-    return Due(due.what, due.workflow_id, due.batch_id, due.task_id, due.attempt, due.due_at, 0)
+    return Due(due.what, due.workflow_id, due.batch_id, due.task_id, due.element, due.attempt, due.due_at, 0)

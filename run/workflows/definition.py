@@ -44,6 +44,7 @@ _LATER_KEYS = {
     "count",
     "quiet_seconds",
     "when",
+    "map",
 }
 
 
@@ -96,6 +97,14 @@ class FileTrigger(_Definition):
     until: Until | None = None
 
 
+class MapDefinition(_Definition):
+    """The list whose items are the elements of a task, and how many of those may fail."""
+
+    #: A parent, then the way into its result: `list_days` or `list_days.days`.
+    over: str
+    max_failures: int = 0
+
+
 class TaskDefinition(_Definition):
     """One task; `config` holds the keys of its kind as JSON values, defaults filled in."""
 
@@ -118,6 +127,7 @@ class TaskDefinition(_Definition):
     awaits_completion: bool = False
     #: The parents whose results its work needs, said by its kind, its templates and its condition.
     reads_results: tuple[str, ...] = ()
+    map: MapDefinition | None = None
     file: FileTrigger | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
