@@ -195,14 +195,14 @@ class EngineRoom:
         key: BatchKey = joined.key
         return key
 
-    def key(self, task: str, batch_id: str = "2024-03", workflow: str = "cake") -> TaskKey:
+    def key(self, task: str, batch_id: str = "2024-03", workflow: str = "cake", element: int | None = None) -> TaskKey:
         found = self.database.transact(lambda tx: find_task_by_name(tx, workflow, task))
         assert found is not None, task
-        return TaskKey(found.workflow_id, batch_id, found.task_id)
+        return TaskKey(found.workflow_id, batch_id, found.task_id, WHOLE if element is None else element)
 
-    def execute(self, task: str, batch_id: str = "2024-03", workflow: str = "cake") -> None:
-        """Deliver the message of one task."""
-        self.life.execute(self.key(task, batch_id, workflow))
+    def execute(self, task: str, batch_id: str = "2024-03", workflow: str = "cake", element: int | None = None) -> None:
+        """Deliver the message of one task, or of one element of it."""
+        self.life.execute(self.key(task, batch_id, workflow, element))
 
     def deliver_all(self) -> None:
         """Deliver messages, and those that they cause, until none is left."""
@@ -236,16 +236,19 @@ class EngineRoom:
         attempt: int | None = None,
         result: Any = None,
         error: str | None = None,
+        element: int | None = None,
     ) -> None:
         """Take a completion message, and publish what it has released."""
-        key = self.key(task)
+        key = self.key(task, element=element)
         said = StoredCompletion(status, result, error)
         checked = self.database.transact(lambda tx: take_completion(tx, key, attempt, said))
         self.life.publish(key.batch_id, checked.released, checked.elements)
 
-    def task(self, task: str, batch_id: str = "2024-03", workflow: str = "cake") -> TaskOfBatch:
+    def task(
+        self, task: str, batch_id: str = "2024-03", workflow: str = "cake", element: int | None = None
+    ) -> TaskOfBatch:
         """How a person names a task of a batch."""
-        return TaskOfBatch(workflow, batch_id, task)
+        return TaskOfBatch(workflow, batch_id, task, element)
 
     def published(self) -> list[str]:
         """The names of the tasks whose messages wait on the list."""
@@ -262,6 +265,14 @@ class EngineRoom:
             b=batch_id,
         )
         return dict(map(tuple, rows))
+
+    def elements(self, task: str, batch_id: str = "2024-03") -> list[str]:
+        """The status of each element of a task in order."""
+        key = self.key(task, batch_id)
+        statement = (
+            "SELECT status FROM batch_task WHERE batch_id = :b AND task_id = :t AND element >= 0 ORDER BY element"
+        )
+        return [status for (status,) in self.rows(statement, b=batch_id, t=key.task_id)]
 
     def batch_status(self, batch_id: str = "2024-03") -> str:
         status: str = self.rows("SELECT status FROM task_batch WHERE batch_id = :b", b=batch_id)[0][0]

@@ -173,10 +173,11 @@ class TaskLife:
         known = self._known_outcome(claimed)
         if known is not None:
             return known
+        return self._read_list(claimed) if is_mapped(claimed) else self._do_its_work(claimed, patience)
+
+    def _do_its_work(self, claimed: Claimed, patience: float) -> CameOfIt:
         # A database that does not answer is not the task's failure; its lease brings the attempt back.
         kind = self._kinds[claimed.kind]
-        if is_mapped(claimed):
-            return self._read_list(claimed, kind)
         files = self._files(claimed)
         progress: Progress | LaterAgain
         try:
@@ -201,16 +202,17 @@ class TaskLife:
         handle = progress.handle if isinstance(progress, GoesOn) else None
         return timed_out(claimed.timeout_seconds, handle) if claimed.timed_out else progress
 
-    def _read_list(self, claimed: Claimed, kind: Kind[Any]) -> CameOfIt:
+    def _read_list(self, claimed: Claimed) -> CameOfIt:
         try:
             with self._leases.held(claimed):
-                return Expands(items_of(str((claimed.map or {})["over"]), self.results.of_parents(claimed)))
+                over = str((claimed.map or {})["over"])
+                return Expands(items_of(over, self.results.of(claimed, [over.split(".", maxsplit=1)[0]])))
         except Unavailable as error:
             return _later_again(claimed, error)
         except DatabaseUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the list is the outcome of its attempt
-            return failure(error, kind)
+            return failure(error, self._kinds[claimed.kind])
 
     def _known_outcome(self, claimed: Claimed) -> Outcome | None:
         """The outcome of an attempt that needs no more work."""

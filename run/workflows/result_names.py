@@ -1,4 +1,4 @@
-"""The results of parents as names in templates: `{results.load_sales.rows}`."""
+"""The results of parents, and the item of an element, as names in templates: `{results.load.rows}`, `{item.day}`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from run.workflows.scope import text_of
 from run.workflows.templates import TemplateError, all_names_in, texts_in
 
 _PREFIX = "results."
+#: What only the elements of a mapped task have: their item of the list, and their number.
+ITEM, ELEMENT = "item", "element"
 
 
 def result_names_in(value: Any) -> frozenset[str]:
     """Every `results.TASK...` that a template somewhere in this JSON value uses."""
-    uses = (use.name for template in texts_in(value) if _PREFIX in template for use in all_names_in(template))
-    return frozenset(name for name in uses if name.startswith(_PREFIX))
+    return frozenset(name for name in _names_in(value, _PREFIX) if name.startswith(_PREFIX))
+
+
+def item_names_in(value: Any) -> frozenset[str]:
+    """The same of `item` and `item.KEY...`."""
+    return frozenset(name for name in _names_in(value, ITEM) if name.split(".")[0] == ITEM)
+
+
+def _names_in(value: Any, with_text: str) -> Iterator[str]:
+    return (use.name for template in texts_in(value) if with_text in template for use in all_names_in(template))
 
 
 def parents_of(names: Iterable[str]) -> frozenset[str]:
@@ -38,11 +48,19 @@ def result_values(names: Iterable[str], results: Mapping[str, Any]) -> dict[str,
     return {name: _text_at(name, results) for name in sorted(names)}
 
 
+def item_values(names: Iterable[str], item: Any) -> dict[str, str]:
+    """The same of names that begin with `item`."""
+    return {name: _text_in(name, name.split(".")[1:], item, "the item") for name in sorted(names)}
+
+
 def _text_at(name: str, results: Mapping[str, Any]) -> str:
     _, task, *path = name.split(".")
     if task not in results:
         raise TemplateError(f"'{{{name}}}': the task '{task}' has no result, because no attempt of it succeeded")
-    value, place = results[task], f"the result of '{task}'"
+    return _text_in(name, path, results[task], f"the result of '{task}'")
+
+
+def _text_in(name: str, path: Iterable[str], value: Any, place: str) -> str:
     for part in path:
         value = _member(name, place, value, part)
         place = f"{place}, '{part}'"

@@ -31,6 +31,8 @@ class Scope:
     same_kind: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: How many retries this task has.
     retries: int = 0
+    #: Whether it is mapped, and so has an item.
+    is_mapped: bool = False
 
     @property
     def parameter_names(self) -> frozenset[str]:
