@@ -87,5 +87,5 @@ def _stored(tx: Connection, key: TaskKey, row: Any) -> StoredResult | ResultOfEl
 
 def results_of_elements(tx: Connection, key: TaskKey, first: int, last: int) -> list[StoredResult]:
     """What these elements of a task have returned, in order; None where one did not succeed."""
-    given = {**key.columns, "elements": None, "first": first, "last": last}
+    given = {**key.columns, "elements": last + 1, "first": first, "last": last}
     return [StoredResult(row.value, row.place) for row in tx.execute(_OF_ELEMENTS, given)]

@@ -95,7 +95,10 @@ def show(workflow: str, batch_id: str, attempts: bool, as_json: bool) -> None:
     if as_json:
         reasons = reasons_by_task(shown)
         tasks = [{**vars(task), "reasons": reasons.get(task.task, ())} for task in shown.tasks]
-        print_json({**vars(shown.batch), "tasks": tasks, "audit": moves} | ({"attempts": history} if attempts else {}))
+        print_json(
+            {**vars(shown.batch), "tasks": tasks, "elements": shown.elements, "audit": moves}
+            | ({"attempts": history} if attempts else {})
+        )
         return
     show_answer(batch_view(shown), *([history_view(history)] if attempts else []))
 

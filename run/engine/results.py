@@ -68,11 +68,11 @@ class Results:
             )
         joined: list[Any] = []
         for first in range(0, result.elements, ELEMENTS_AT_ONCE):
-            joined += map(self._value, self._of_elements(result.task, first))
+            last = min(first + ELEMENTS_AT_ONCE, result.elements) - 1
+            joined += map(self._value, self._of_elements(result.task, first, last))
         return joined
 
-    def _of_elements(self, task: TaskKey, first: int) -> list[StoredResult]:
-        last = first + ELEMENTS_AT_ONCE - 1
+    def _of_elements(self, task: TaskKey, first: int, last: int) -> list[StoredResult]:
         return self._database.transact(lambda tx: results_of_elements(tx, task, first, last))
 
     def kept(self, outcome: Outcome, claimed: Claimed) -> Outcome:
