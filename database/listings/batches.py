@@ -264,7 +264,8 @@ class ListedAttempt:
 
 
 _ATTEMPTS = text(f"""
-    SELECT t.name AS task, NULLIF(l.element, -1) AS element, l.attempt, l.status, l.started_at, l.ended_at, l.error, l.details
+    SELECT t.name AS task, NULLIF(l.element, -1) AS element, l.attempt, l.status, l.started_at, l.ended_at, l.error,
+           l.details
       FROM workflow w
       JOIN task_log l ON l.workflow_id = w.workflow_id
       JOIN batch_task bt ON bt.workflow_id = l.workflow_id AND bt.batch_id = l.batch_id AND bt.task_id = l.task_id

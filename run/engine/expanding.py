@@ -10,8 +10,11 @@ from database.attempts import Claimed
 from database.cancellations import return_lost
 from database.elements import expand
 from database.sessions import Transaction
+from run.engine.conditions import skip_unless_needed
 from run.engine.dependency_checker import Checked, Elements
 from run.engine.elements import end_if_all_have
+from run.engine.outcomes import Outcome
+from run.engine.results import Results
 from run.errors import PermanentFailure
 from run.workflows.problems import did_you_mean
 
@@ -29,6 +32,17 @@ class Expands:
 def is_mapped(claimed: Claimed) -> bool:
     """Whether this is the attempt of a whole mapped task, which only reads its list; nothing is begun outside."""
     return claimed.map is not None and not claimed.key.is_element
+
+
+def read_list(claimed: Claimed, results: Results) -> Expands | Outcome:
+    """The list of a mapped task, or its outcome when its condition is false.
+
+    Raises PermanentFailure when there is no list, and ConditionError.
+    """
+    over = str((claimed.map or {})["over"])
+    reads = {over.split(".", maxsplit=1)[0], *(claimed.reads_results if claimed.condition is not None else ())}
+    found = results.of(claimed, reads)
+    return skip_unless_needed(claimed, found) or Expands(items_of(over, found))
 
 
 def items_of(over: str, results: Mapping[str, Any]) -> list[Any]:

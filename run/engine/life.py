@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -21,7 +21,7 @@ from database.statuses import TERMINAL, SkipCause, Status
 from run.engine.completions import no_such, outcome_of
 from run.engine.conditions import skip_unless_needed
 from run.engine.dependency_checker import Elements
-from run.engine.expanding import Expands, is_mapped, items_of
+from run.engine.expanding import Expands, is_mapped, read_list
 from run.engine.handles import StoredHandle
 from run.engine.leases import LeaseKeeper
 from run.engine.outcomes import (
@@ -42,6 +42,7 @@ from run.errors import Rejected, Unavailable
 from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Skipped, Work
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
+from run.workflows.result_names import parents_of, result_names_in
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ class TaskLife:
         progress: Progress | LaterAgain
         try:
             with self._leases.held(claimed) as is_lost:
-                results = self.results.of_parents(claimed)
+                results = self.results.of(claimed, _reads(kind, claimed))
                 unneeded = skip_unless_needed(claimed, results)
                 if unneeded is not None:
                     return unneeded
@@ -205,8 +206,7 @@ class TaskLife:
     def _read_list(self, claimed: Claimed) -> CameOfIt:
         try:
             with self._leases.held(claimed):
-                over = str((claimed.map or {})["over"])
-                return Expands(items_of(over, self.results.of(claimed, [over.split(".", maxsplit=1)[0]])))
+                return read_list(claimed, self.results)
         except Unavailable as error:
             return _later_again(claimed, error)
         except DatabaseUnavailable:
@@ -262,6 +262,14 @@ class TaskLife:
             progress = kind.poll(config, work, progress.handle)
         _refuse_what_is_no_progress(progress, claimed)
         return progress
+
+
+def _reads(kind: Kind[Any], claimed: Claimed) -> Collection[str]:
+    """The parents whose results an attempt needs; an element can do without those that only the condition reads."""
+    if claimed.condition is None or not claimed.key.is_element:
+        return claimed.reads_results
+    config = kind.config.model_validate(claimed.config)
+    return parents_of(result_names_in(claimed.config)).union(kind.reads_results(config))
 
 
 def _later_again(claimed: Claimed, error: Unavailable) -> LaterAgain:

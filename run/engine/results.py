@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -45,12 +45,12 @@ class Results:
         """
         return self.of(claimed, claimed.reads_results, to_cancel=to_cancel)
 
-    def of(self, claimed: Claimed, names: Sequence[str], *, to_cancel: bool = False) -> dict[str, Any]:
+    def of(self, claimed: Claimed, names: Collection[str], *, to_cancel: bool = False) -> dict[str, Any]:
         """The same of parents that are named."""
         if not names:
             return {}
         stored = self._database.transact(
-            lambda tx: results_of_parents(tx, claimed.key, claimed.version_id, names, even_former=to_cancel)
+            lambda tx: results_of_parents(tx, claimed.key, claimed.version_id, sorted(names), even_former=to_cancel)
         )
         return {
             task: self._value(result) if isinstance(result, StoredResult) else self._joined(task, result)

@@ -294,4 +294,5 @@ def test_a_task_that_awaits_elements_of_which_none_is_open_is_found_and_ended(ro
     assert found == "cake 2024-03 cook: it is PROCESSING and waits for nothing"
     assert room.log("cook") == [(1, "ERROR", "2 of 2 elements failed: 0, 1")]
     mapped = room.database.transact(lambda tx: lock_mapped(tx, key))
-    assert mapped is not None and not mapped.awaits_elements
+    assert mapped is not None
+    assert not mapped.awaits_elements
