@@ -17,7 +17,8 @@ from run.engine.batch_identity import join_batch_by_id
 from run.engine.completions import take_completion
 from run.engine.due import DueTasks
 from run.engine.life import TaskLife
-from run.engine.moves import Moves, TaskOfBatch, Who
+from run.engine.moved import TaskOfBatch, Who
+from run.engine.moves import Moves
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.handlers.sweep import SweepHandler
 from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, KindConfig, Progress, Work

@@ -17,7 +17,7 @@ from run.cli.options import json_option, limit_option
 from run.cli.printing import print_json, print_table, say_if_cut, styled
 
 if TYPE_CHECKING:
-    from run.engine.moves import TaskOfBatch
+    from run.engine.moved import TaskOfBatch
 
 #: As much of an item as is shown in a line.
 LONGEST_ITEM = 80
@@ -95,6 +95,6 @@ def _short(item: Any) -> str:
 
 
 def _address(workflow: str, batch_id: str, name: str, element: int | None) -> TaskOfBatch:
-    from run.engine.moves import TaskOfBatch  # noqa: PLC0415  # It imports Google's clients, which take seconds.
+    from run.engine.moved import TaskOfBatch  # noqa: PLC0415  # It imports Google's clients, which take seconds.
 
     return TaskOfBatch(workflow, batch_id, name, element)

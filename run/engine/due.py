@@ -19,7 +19,8 @@ from run.engine.completions import time_out
 from run.engine.dependency_checker import Checked, Elements
 from run.engine.elements import check_alone
 from run.engine.life import TaskLife
-from run.engine.moves import Who, cancel_batch
+from run.engine.moved import Who
+from run.engine.moves import cancel_batch
 from run.engine.outcomes import names_for_logs
 from run.engine.stored_values import storable
 from run.engine.work import make_work

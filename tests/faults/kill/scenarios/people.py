@@ -6,7 +6,7 @@ from database.audit import write_audit
 from database.sessions import Transaction
 from database.statuses import Status
 from database.workflows import store_version
-from run.engine.moves import TaskOfBatch, Who
+from run.engine.moved import TaskOfBatch, Who
 from run.handlers.replay import replay
 from run.pubsub.messages import WorkflowMessage
 from tests.faults.kill.instance import Instance
