@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.faults.kill.scenario import Scenario
-from tests.faults.kill.scenarios import arrivals, people, sweeps, work
+from tests.faults.kill.scenarios import arrivals, maps, people, sweeps, work
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for module in (work, arrivals, sweeps, people) for scenario in module.SCENARIOS
+    scenario.name: scenario for module in (work, maps, arrivals, sweeps, people) for scenario in module.SCENARIOS
 }
