@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
 from run.errors import PermanentFailure
 from run.kinds.kind import Work
 from run.kinds.sql_text import parameter_names
+from run.workflows.scope import Scope
 
 
 def query_parameters(sql: str, work: Work) -> list[dict[str, Any]]:
     """The REST QueryParameters that the SQL uses; raises PermanentFailure when one has no value or none that fits."""
-    known: dict[str, Any] = {**work.params, **work.batch_values, "batch_id": work.batch_id}
+    known = {**work.params, **work.batch_values, **_of_element(work), "batch_id": work.batch_id}
     if unknown := unknown_parameters(sql, known):
         raise PermanentFailure(unknown)
     # BigQuery does not tell upper case from lower in the name of a parameter, so each is given once.
     values = {name.lower(): value for name, value in known.items()}
     wanted = {name.lower(): name for name in sorted(parameter_names(sql), key=str.lower)}
     return [{"name": name, **_parameter(name, values[lower])} for lower, name in wanted.items()]
+
+
+def _of_element(work: Work) -> dict[str, Any]:
+    if work.element is None:
+        return {}
+    if isinstance(work.item, Mapping):
+        return {"element": work.element, **{f"item_{key}": value for key, value in work.item.items()}}
+    return {"element": work.element, "item": work.item}
+
+
+def known_parameters(sql: str, scope: Scope) -> frozenset[str]:
+    """The names that have values; which keys the items of a list have is not known before it is read."""
+    if not scope.is_mapped:
+        return scope.parameter_names
+    of_item = {name for name in parameter_names(sql) if name.lower().startswith("item_")}
+    return scope.parameter_names | {"element", "item"} | of_item
 
 
 def unknown_parameters(sql: str, known: Iterable[str]) -> str | None:
