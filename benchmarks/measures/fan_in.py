@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from benchmarks.figures import Figure
 from benchmarks.measures.measuring import Bench
 from benchmarks.room import open_room
@@ -35,7 +38,7 @@ def _elements(bench: Bench) -> list[Figure]:
     """The seconds from the end of the task that returns the list to that of the one after the elements."""
     with open_room(bench.postgres) as room:
         bench.say(f"{PARENTS:,} elements")
-        more = {"list": {"items": PARENTS}, "mapped": {"map": "list.items"}}
+        more: Mapping[str, Mapping[str, Any]] = {"list": {"items": PARENTS}, "mapped": {"map": "list.items"}}
         room.apply("map", {"list": (), "mapped": ("list",), "after": ("mapped",)}, more)
         room.run("map", ["wide"], seconds=LONGEST_SECONDS)
         [(seconds,)] = room.rows(FROM_FIRST_TO_LAST)

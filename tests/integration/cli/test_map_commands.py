@@ -91,7 +91,7 @@ def test_a_workflow_with_a_map_is_applied_and_shown(cli: CommandLine) -> None:
     cli.apply(
         "workflow: days\nbatch: '{month}'\ntasks:\n"
         "  list_days: {kind: external}\n"
-        "  load: {kind: bigquery_query, needs: [list_days], map: list_days.days, sql: 'CALL load(@item_day, @element)'}\n"
+        "  load: {kind: bigquery_query, needs: [list_days], map: list_days.days, sql: 'CALL load(@item_day)'}\n"
     )
     [_, load] = cli.json("workflow", "show", "days")["definition"]["tasks"]
     assert load["map"] == {"over": "list_days.days", "max_failures": 0}

@@ -98,7 +98,7 @@ def test_an_element_has_its_item_as_parameters() -> None:
     }
     [item] = query_parameters("SELECT @item", replace(work(), element=0, item="soup"))
     assert item["parameterValue"] == {"value": "soup"}
-    with pytest.raises(PermanentFailure, match="the SQL uses @item_dya, and only these have values: .*@item_day"):
+    with pytest.raises(PermanentFailure, match=r"the SQL uses @item_dya, and only these have values: .*@item_day"):
         query_parameters("SELECT @item_dya", element)
 
 
