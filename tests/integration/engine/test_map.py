@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -247,31 +245,6 @@ def test_an_element_of_a_task_that_is_not_mapped_is_rejected(room: EngineRoom) -
     said = StoredCompletion("SUCCESS", None, None)
     with pytest.raises(Rejected, match="there is no element 0 of task"):
         room.database.transact(lambda tx: take_completion(tx, room.key("list", element=0), 1, said))
-
-
-@pytest.mark.timeout(300)
-def test_the_task_ends_exactly_once_when_its_last_elements_end_at_the_same_moment(room: EngineRoom) -> None:
-    rounds = 150
-    kitchen(room, list("ab"), started=False)
-    key = room.key("cook")
-
-    def wait_for_the_other(_work: Work) -> None:
-        finish_line.wait()
-
-    with ThreadPoolExecutor(2) as pool:
-        for number in range(rounds):
-            batch = room.start(str(number)).batch_id
-            room.told.orders.pop("cook", None)
-            room.execute("list", batch)
-            room.execute("cook", batch)
-            room.publisher.messages.clear()
-            room.told.orders["cook"] = wait_for_the_other
-            finish_line = threading.Barrier(2)
-            keys = [room.key("cook", batch, element=element) for element in (0, 1)]
-            list(pool.map(room.life.execute, keys))
-            assert room.published() == ["serve"], f"round {number}"
-    statement = "SELECT status, count(*) FROM task_log WHERE task_id = :t AND element = -1 GROUP BY 1"
-    assert room.rows(statement, t=key.task_id) == [("SUCCESS", rounds)]
 
 
 def test_the_end_of_an_element_asks_few_questions_and_looks_for_the_others_only_at_the_last(room: EngineRoom) -> None:
