@@ -81,8 +81,7 @@ class BatchTask(Row):
         ForeignKeyConstraint(["workflow_id", "batch_id"], ["task_batch.workflow_id", "task_batch.batch_id"]),
         CheckConstraint(one_of("status", Status), name="status"),
         CheckConstraint("(status = 'NEW') = (publish_after IS NOT NULL)", name="publish_after"),
-        # An open attempt is in somebody's hands, or the sweep goes on with it when it is due, or its elements end it:
-        # one of the three.
+        # An open attempt is in somebody's hands, or due, or its elements end it: one of the three.
         CheckConstraint(
             "status <> 'PROCESSING' OR num_nonnulls(lease_until, due_at, NULLIF(awaits_elements, false)) = 1",
             name="open_attempt",
@@ -152,8 +151,7 @@ class BatchTask(Row):
     retried: Mapped[int] = mapped_column(server_default="0")
     #: Whether the outside work of an attempt that was taken away is not confirmed to have ended.
     ending: Mapped[bool] = mapped_column(server_default="false")
-    #: One open parent of many: as long as it is open, the success of another parent decides nothing. The same, one open
-    #: element, of a task that awaits its elements.
+    #: One open parent of many, or one open element: as long as it is, another one's success decides nothing.
     waits_on: Mapped[int | None]
     #: Whether the open attempt ends with the last of its elements.
     awaits_elements: Mapped[bool] = mapped_column(server_default="false")

@@ -72,7 +72,7 @@ def upgrade() -> None:
         for name, table, _, now, unique, condition in INDEXES:
             _build(f"new_{name}", table, now, unique, condition)
     _change_keys(now=True)
-    _change_checks(OLD_CHECKS, NEW_CHECKS)
+    _change_checks((*OLD_CHECKS, *NEW_CHECKS), NEW_CHECKS)
     with op.get_context().autocommit_block():
         for table, _, _, now in REFERENCES:
             op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {_reference(table, now)}")
@@ -108,8 +108,9 @@ def _build(
 
 def _change_keys(*, now: bool) -> None:
     """Let the indexes that were built be the keys; references are verified later, and hold for new rows at once."""
-    for table, _, before, after in REFERENCES:
-        op.execute(f"ALTER TABLE {table} DROP CONSTRAINT {_reference(table, before if now else after)}")
+    for table, _, *both in REFERENCES:
+        for former in both:
+            op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {_reference(table, former)}")
     for table, _, _ in KEYS:
         op.execute(f"ALTER TABLE {table} DROP CONSTRAINT pk_{table}")
         op.execute(f"ALTER TABLE {table} ADD CONSTRAINT pk_{table} PRIMARY KEY USING INDEX new_pk_{table}")
@@ -117,17 +118,17 @@ def _change_keys(*, now: bool) -> None:
         op.execute(f"DROP INDEX {name}")
         op.execute(f"ALTER INDEX new_{name} RENAME TO {name}")
     for table, target, before, after in REFERENCES:
-        columns = ", ".join(after if now else before)
-        name = _reference(table, after if now else before)
+        key = after if now else before
+        columns = ", ".join(key)
         op.execute(
-            f"ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({columns}) REFERENCES {target} ({columns}) "
-            f"{'NOT VALID' if now else ''}"
+            f"ALTER TABLE {table} ADD CONSTRAINT {_reference(table, key)} FOREIGN KEY ({columns}) "
+            f"REFERENCES {target} ({columns}) {'NOT VALID' if now else ''}"
         )
 
 
 def _change_checks(old: tuple[tuple[str, str], ...], new: tuple[tuple[str, str], ...]) -> None:
     for name, _ in old:
-        op.execute(f"ALTER TABLE batch_task DROP CONSTRAINT ck_batch_task_{name}")
+        op.execute(f"ALTER TABLE batch_task DROP CONSTRAINT IF EXISTS ck_batch_task_{name}")
     for name, condition in new:
         op.execute(f"ALTER TABLE batch_task ADD CONSTRAINT ck_batch_task_{name} CHECK ({condition}) NOT VALID")
 

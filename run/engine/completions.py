@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from database.attempts import finish_awaiting
 from database.cancellations import request_cancellation
 from database.completions import StoredCompletion, find_completion, find_terms, store_completion
 from database.dependencies import Locked, lock_one
+from database.endings import finish_awaiting
 from database.keys import TaskKey
 from database.sessions import Transaction
 from database.statuses import OPEN, Status

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from database.attempts import Ended, finish_mapped
 from database.dependencies import (
     Locked,
     ParentCounts,
@@ -29,6 +28,7 @@ from database.dependencies import (
     watch_open_parent,
 )
 from database.elements import drop_elements, watch_open_element
+from database.endings import Ended, finish_mapped
 from database.keys import BatchKey, TaskKey
 from database.sessions import Transaction
 from database.statuses import TERMINAL, SkipCause, Status

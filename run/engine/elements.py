@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from database.attempts import Ended, finish_mapped
 from database.dependencies import lock_one
 from database.elements import (
     FailedElements,
@@ -20,6 +19,7 @@ from database.elements import (
     release_elements,
     watch_open_element,
 )
+from database.endings import Ended, finish_mapped
 from database.interventions import move_tasks, take_attempts_away
 from database.keys import ALL_ELEMENTS, BatchKey, TaskKey
 from database.sessions import Transaction

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from database.attempts import Claimed, Ended
+from database.attempts import Claimed
+from database.endings import Ended
 from database.files import MADE
 from database.places import NewPlace
 from database.statuses import SkipCause, Status

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
-from database.attempts import Claimed, await_completion, finish, let_go
+from database.attempts import Claimed, await_completion, let_go
 from database.cancellations import request_cancellation, return_lost
 from database.collecting import set_files_aside
+from database.endings import finish
 from database.errors import DatabaseUnavailable
 from database.places import store_places
 from database.sessions import Database, Transaction

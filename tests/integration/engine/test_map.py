@@ -275,6 +275,26 @@ def test_the_expansion_asks_as_few_questions_for_a_thousand_elements_as_for_one(
     assert counts[0] == counts[1]
 
 
+def test_the_condition_of_a_mapped_task_is_asked_once_and_its_elements_do_not_read_what_only_that_reads(
+    room: EngineRoom,
+) -> None:
+    condition = {"condition": "results.list.dishes.size() > 1", "reads_results": ("list",)}
+    open_elements(room, list("ab"), **condition)
+    room.told.orders["list"] = lambda _work: {"dishes": []}
+    # Were an element asked too, what its parent would say now could skip it.
+    room.change("UPDATE task_log SET details = '{\"dishes\": []}' WHERE task_id = :t", t=room.key("list").task_id)
+    room.deliver_all()
+    assert room.elements("cook") == ["SUCCESS", "SUCCESS"]
+    assert [work.results for work in works(room)] == [{}, {}]
+
+
+def test_a_mapped_task_whose_condition_is_false_is_skipped_without_elements(room: EngineRoom) -> None:
+    kitchen(room, ["a"], condition="results.list.dishes.size() > 1", reads_results=("list",))
+    room.execute("cook")
+    assert room.statuses()["cook"] == "SKIPPED:branch"
+    assert room.elements("cook") == []
+
+
 @pytest.mark.timeout(300)
 def test_ten_thousand_elements_end_together_and_each_costs_as_little_as_one_of_few(room: EngineRoom) -> None:
     many = 10_000
