@@ -52,6 +52,7 @@ GOALS = {
     "sweep_statements": Goal("statements of an idle sweep", "", goal=4),
     "history_ratio": Goal("a hop beside much history to one beside little, p50", "", goal=1.2),
     "fan_in_time": Goal("10,000 parents of one task, first end to last", "s", goal=20),
+    "fan_in_elements_time": Goal("10,000 elements of one task, from its list to its child", "s", goal=20),
     "memory_ratio": Goal("memory for a large batch to memory for one of 1,000 tasks", "", goal=1.2),
     "validate_rate": Goal("checking a raw CSV file", "MB/s", Better.MORE),
     "convert_rate": Goal("checking it and writing it as Parquet", "MB/s", Better.MORE),

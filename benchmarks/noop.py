@@ -8,7 +8,9 @@ from run.kinds.kind import Finished, Kind, KindConfig, Work
 
 
 class NoOpConfig(KindConfig):
-    """No keys."""
+    """How long a list it returns, for a task that is mapped over it."""
+
+    items: int = 0
 
 
 class NoOp(Kind[NoOpConfig]):
@@ -18,4 +20,5 @@ class NoOp(Kind[NoOpConfig]):
     config = NoOpConfig
 
     def start(self, config: NoOpConfig, work: Work) -> Finished:  # noqa: ARG002 - what every kind is given
-        return Finished({"began": time.time()})
+        began = {"began": time.time()}
+        return Finished({**began, "items": [0] * config.items} if config.items else began)

@@ -70,9 +70,12 @@ class Room:
     url: str
     database: Database
 
-    def apply(self, workflow: str, needs: Needs) -> None:
-        """Store a workflow of tasks that do nothing."""
-        tasks = {name: {"kind": NoOp.name, "needs": list(parents)} for name, parents in needs.items()}
+    def apply(self, workflow: str, needs: Needs, more: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Store a workflow of tasks that do nothing; `more` are other keys of some of them."""
+        keys = more or {}
+        tasks = {
+            name: {"kind": NoOp.name, "needs": list(parents), **keys.get(name, {})} for name, parents in needs.items()
+        }
         settings = Settings.model_validate(_environment(self.url))
         kinds = {NoOp.name: NoOp(Clients(settings))}
         definition, problems = build_workflow({"workflow": workflow, "batch": "{round}", "tasks": tasks}, kinds, {})

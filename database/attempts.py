@@ -1,4 +1,4 @@
-"""The statements of an attempt: it is claimed, renewed, let go of, gone on with, and finished by whoever holds it.
+"""The statements of an attempt: it is claimed, let go of, and gone on with; how one ends stands in `endings`.
 
 An open attempt is either leased to the holder of a token, or due: the sweep goes on with it then.
 """
@@ -6,7 +6,7 @@ An open attempt is either leased to the holder of a token, or due: the sweep goe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -16,18 +16,7 @@ from sqlalchemy.sql.expression import bindparam
 from database.collecting import keep_files_of_attempt
 from database.keys import TaskKey
 from database.prepared import Prepared, one_or_none
-from database.statuses import (
-    CLAIM,
-    FAIL,
-    GO_ON,
-    RESET_AFTER_ATTEMPT,
-    RETRY,
-    SKIP_ITSELF,
-    SUCCEED,
-    SkipCause,
-    Status,
-    any_of,
-)
+from database.statuses import CLAIM, GO_ON, any_of
 
 #: How long somebody outside may take when neither the task nor its kind says so, in seconds.
 LONGEST_WAIT_SECONDS = 7 * 24 * 3600
@@ -75,28 +64,32 @@ class Claimed:
     reads_results: Sequence[str]
     #: Whether people are told how this task itself has ended.
     tells: bool
+    #: What a mapped task is mapped over; None of other tasks.
+    map: Mapping[str, Any] | None
+    #: The item of the list that an element is for; None of whole tasks.
+    item: Any
 
 
-_OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id"
+_OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element"
 
 VERSION_COLUMNS = """
     tv.kind, tv.file IS NOT NULL AS takes_file, tv.file -> 'until' IS NOT NULL AS takes_many, tv.config,
     tv.lease_seconds, tv.max_takeovers, tv.retries,
     tv.retry_delay_seconds, tv.retry_max_delay_seconds, tv.timeout_seconds, tv.awaits_completion, tv.success_may_skip,
-    tv.condition, tv.reads_results,
-    tv.notify IS NOT NULL AS tells,
+    tv.condition, tv.reads_results, tv.map, tv.notify IS NOT NULL AS tells,
     b.version_id, b.uid AS batch_uid, b.params
 """
 
 _CLAIMED_COLUMNS = f"""
-    bt.workflow_id, bt.batch_id, bt.task_id, bt.attempt, bt.takeovers, bt.retried, bt.handle, bt.polls,
+    bt.workflow_id, bt.batch_id, bt.task_id, bt.element, bt.item, bt.attempt, bt.takeovers, bt.retried, bt.handle,
+    bt.polls,
     {VERSION_COLUMNS}
 """
 
 _CLAIMED_SOURCE = """
       FROM task_batch b, task_version tv
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
-       AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
+       AND bt.element = :element AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
        AND tv.version_id = b.version_id AND tv.task_id = bt.task_id AND tv.kind = ANY(:kinds)
 """
 
@@ -124,8 +117,8 @@ _CLAIM = Prepared(
           AND (bt.version_id IS NULL OR bt.version_id = b.version_id)
         RETURNING {_CLAIMED_COLUMNS}, false AS timed_out
     ), opened AS (
-        INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status)
-        SELECT workflow_id, batch_id, task_id, attempt, 'PROCESSING' FROM claimed WHERE NOT takes_file
+        INSERT INTO task_log (workflow_id, batch_id, task_id, element, attempt, status)
+        SELECT workflow_id, batch_id, task_id, element, attempt, 'PROCESSING' FROM claimed WHERE NOT takes_file
     )
     {CLAIMED_NAMES}
 """,
@@ -134,8 +127,8 @@ _CLAIM = Prepared(
 # A statement of its own: a claim may have waited for a transaction that has just brought a newer file, and only the
 # statements after the wait see it.
 _OPEN_LOG_WITH_FILE = text("""
-    INSERT INTO task_log (workflow_id, batch_id, task_id, attempt, status, file_log_id)
-    VALUES (:workflow_id, :batch_id, :task_id, :attempt, 'PROCESSING', (
+    INSERT INTO task_log (workflow_id, batch_id, task_id, element, attempt, status, file_log_id)
+    VALUES (:workflow_id, :batch_id, :task_id, :element, :attempt, 'PROCESSING', (
                SELECT f.file_log_id FROM file_log f
                 WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id AND f.task_id = :task_id
                   AND f.decision = 'TAKEN'
@@ -145,7 +138,7 @@ _OPEN_LOG_WITH_FILE = text("""
 STARTED_AT = """(
     SELECT l.started_at FROM task_log l
      WHERE l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id AND l.task_id = bt.task_id
-       AND l.attempt = bt.attempt
+       AND l.element = bt.element AND l.attempt = bt.attempt
 )"""
 
 _TIMED_OUT = f"""
@@ -203,7 +196,7 @@ def pick_up(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> C
 def claimed_of(row: Any, key: TaskKey, token: str) -> Claimed:
     """An attempt from the row of a statement that ends in CLAIMED_NAMES."""
     columns = row._asdict()
-    for name in ("workflow_id", "batch_id", "task_id", "takes_file", "takes_many"):
+    for name in ("workflow_id", "batch_id", "task_id", "element", "takes_file", "takes_many"):
         del columns[name]
     return Claimed(key=key, token=token, **{**columns, "batch_uid": str(row.batch_uid)})
 
@@ -231,7 +224,7 @@ _LET_GO = text(f"""
            changed_at = clock_timestamp()
       FROM task_batch b, task_version tv
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
-       AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
+       AND bt.element = :element AND b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
        AND tv.version_id = b.version_id AND tv.task_id = bt.task_id
        AND bt.status IN {any_of(GO_ON.sources)} AND bt.token = CAST(:token AS uuid)
 """).bindparams(bindparam("handle", type_=JSONB(none_as_null=True)))
@@ -252,74 +245,3 @@ def await_completion(tx: Connection, key: TaskKey, token: str) -> bool:
     given = {"token": token, "seconds": LONGEST_WAIT_SECONDS, "awaits_completion": True, "handle": None}
     given |= key.columns
     return bool(tx.execute(_LET_GO, given).rowcount)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How an attempt has ended, as its rows keep it."""
-
-    status: Status
-    error: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    #: In how many seconds another attempt is due; None when there is to be none.
-    retry_after: float | None = None
-    #: Whether the next attempt must wait until this one's outside work is confirmed to have ended.
-    ending: bool = False
-    #: Why the task is SKIPPED, if it is.
-    skip_cause: SkipCause | None = None
-    #: What it has returned, as JSON text, or the object that holds it; neither where the details are the result.
-    result: str | None = None
-    result_place: Mapping[str, Any] | None = None
-
-
-def _finish(whose: str) -> str:
-    return f"""
-    WITH own AS (
-        UPDATE batch_task
-           SET status = CASE WHEN reset THEN '{RESET_AFTER_ATTEMPT.target}'
-                             WHEN CAST(:retry_after AS float8) IS NOT NULL THEN '{RETRY.target}'
-                             ELSE :status END,
-               due_at = CASE WHEN NOT reset
-                             THEN clock_timestamp() + CAST(:retry_after AS float8) * interval '1 second' END,
-               retried = CASE WHEN reset THEN 0 WHEN CAST(:retry_after AS float8) IS NULL THEN retried
-                              ELSE retried + 1 END,
-               skip_cause = CASE WHEN NOT reset THEN CAST(:skip_cause AS text) END,
-               reset = false, token = NULL, lease_until = NULL, handle = CASE WHEN :ending THEN handle END,
-               awaits_completion = false, ending = ending OR :ending, changed_at = clock_timestamp()
-         WHERE {_OWN} AND status IN {any_of(SUCCEED.sources)} AND status IN {any_of(FAIL.sources)}
-           AND status IN {any_of(SKIP_ITSELF.sources)} AND {whose}
-        RETURNING workflow_id, batch_id, task_id, attempt, status
-    ), closed AS (
-        UPDATE task_log l
-           SET status = :status, ended_at = clock_timestamp(), error = :error, details = :details,
-               result = CAST(:result AS jsonb), result_place = CAST(:result_place AS jsonb)
-          FROM own
-         WHERE l.workflow_id = own.workflow_id AND l.batch_id = own.batch_id AND l.task_id = own.task_id
-           AND l.attempt = own.attempt AND l.status = 'PROCESSING'
-    )
-    SELECT status FROM own
-    """
-
-
-_FINISH = Prepared("finish", _finish("token = CAST(:token AS uuid)"))
-_FINISH_AWAITING = text(_finish("awaits_completion AND attempt = :attempt")).bindparams(
-    bindparam("details", type_=JSONB), bindparam("result_place", type_=JSONB(none_as_null=True))
-)
-
-
-def finish(tx: Connection, key: TaskKey, token: str, ended: Ended) -> Status | None:
-    """Write the outcome of the attempt that `token` owns, and lock its row.
-
-    Returns the task's status from now on: WAITING when it is to have another attempt. None, and nothing has changed,
-    when the attempt is not this token's any more.
-    """
-    return _status(one_or_none(_FINISH.execute(tx, {**key.columns, **vars(ended), "token": token})))
-
-
-def finish_awaiting(tx: Connection, key: TaskKey, attempt: int, ended: Ended) -> Status | None:
-    """The same for an attempt that awaits its completion message; None when this attempt does not."""
-    return _status(tx.execute(_FINISH_AWAITING, {**key.columns, **vars(ended), "attempt": attempt}).one_or_none())
-
-
-def _status(row: Any) -> Status | None:
-    return None if row is None else Status(row.status)

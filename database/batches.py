@@ -144,6 +144,7 @@ _OVERDUE_CHILDREN = Prepared(
       FROM task_batch b
       JOIN task_dependency d ON d.version_id = b.version_id AND d.parent_id = :task_id
       JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id AND c.task_id = d.child_id
+                       AND c.element = -1
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND c.status = 'NEW' AND c.publishes = 0
        AND c.changed_at < clock_timestamp() - interval '5 seconds'
      ORDER BY c.position
@@ -167,17 +168,18 @@ class TaskState:
     #: None when the version of its batch no longer has the task.
     kind: str | None
     awaits_file: bool
+    awaits_elements: bool
     open_parents: tuple[str, ...]
 
 
 _TASK_STATE = Prepared(
     "task_state",
     """
-    SELECT w.name AS workflow, own.name AS task, bt.status, bt.attempt, tv.kind, bt.awaits_file,
+    SELECT w.name AS workflow, own.name AS task, bt.status, bt.attempt, tv.kind, bt.awaits_file, bt.awaits_elements,
            ARRAY(SELECT t.name FROM task_dependency d
                    JOIN task t ON t.task_id = d.parent_id
                    JOIN batch_task p ON p.workflow_id = b.workflow_id AND p.batch_id = b.batch_id
-                                    AND p.task_id = d.parent_id
+                                    AND p.task_id = d.parent_id AND p.element = -1
                   WHERE d.version_id = b.version_id AND d.child_id = bt.task_id
                     AND p.status IN ('WAITING', 'NEW', 'PROCESSING')
                   ORDER BY p.position) AS open_parents
@@ -187,6 +189,7 @@ _TASK_STATE = Prepared(
       JOIN task_batch b ON b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
       LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
+       AND bt.element = :element
 """,
 )
 
@@ -203,5 +206,6 @@ def task_state(tx: Connection, key: TaskKey) -> TaskState | None:
         attempt=row.attempt,
         kind=row.kind,
         awaits_file=row.awaits_file,
+        awaits_elements=row.awaits_elements,
         open_parents=tuple(row.open_parents),
     )

@@ -18,10 +18,11 @@ FIRST_PAUSE_SECONDS = 5
 LONGEST_PAUSE_SECONDS = 600
 
 _REQUEST = text("""
-    INSERT INTO cancellation (workflow_id, batch_id, task_id, attempt, version_id, handle, due_at)
-    SELECT workflow_id, batch_id, task_id, :attempt, :version_id, COALESCE(:handle, handle), clock_timestamp()
+    INSERT INTO cancellation (workflow_id, batch_id, task_id, element, attempt, version_id, item, handle, due_at)
+    SELECT workflow_id, batch_id, task_id, element, :attempt, :version_id, item, COALESCE(:handle, handle),
+           clock_timestamp()
       FROM batch_task
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
         ON CONFLICT DO NOTHING
 """).bindparams(bindparam("handle", type_=JSONB(none_as_null=True)))
 
@@ -36,9 +37,9 @@ def request_cancellation(
 
 _TAKE = text(f"""
     WITH due AS (
-        SELECT workflow_id, batch_id, task_id, attempt FROM cancellation
-         WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
-           AND due_at <= clock_timestamp()
+        SELECT workflow_id, batch_id, task_id, element, attempt FROM cancellation
+         WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+           AND attempt = :attempt AND due_at <= clock_timestamp()
            FOR UPDATE SKIP LOCKED
     ), taken AS (
         UPDATE cancellation c
@@ -46,11 +47,11 @@ _TAKE = text(f"""
                    * LEAST({LONGEST_PAUSE_SECONDS}, {FIRST_PAUSE_SECONDS} * power(2, LEAST(c.tries, 20)))
           FROM due
          WHERE c.workflow_id = due.workflow_id AND c.batch_id = due.batch_id AND c.task_id = due.task_id
-           AND c.attempt = due.attempt
-        RETURNING c.workflow_id, c.batch_id, c.task_id, c.attempt, c.handle, c.version_id, c.tries
+           AND c.element = due.element AND c.attempt = due.attempt
+        RETURNING c.workflow_id, c.batch_id, c.task_id, c.element, c.item, c.attempt, c.handle, c.version_id, c.tries
     ), claimed AS (
-        SELECT taken.workflow_id, taken.batch_id, taken.task_id, taken.attempt, 0 AS takeovers, 0 AS retried,
-               taken.handle, taken.tries AS polls, {VERSION_COLUMNS}, false AS timed_out
+        SELECT taken.workflow_id, taken.batch_id, taken.task_id, taken.element, taken.item, taken.attempt,
+               0 AS takeovers, 0 AS retried, taken.handle, taken.tries AS polls, {VERSION_COLUMNS}, false AS timed_out
           FROM taken
           JOIN task_batch tb ON tb.workflow_id = taken.workflow_id AND tb.batch_id = taken.batch_id
          CROSS JOIN LATERAL (SELECT taken.version_id, tb.uid, tb.params) b
@@ -73,7 +74,8 @@ def take_cancellation(tx: Connection, key: TaskKey, attempt: int, kinds: Sequenc
 
 _NOTE = text("""
     UPDATE cancellation SET problem = :problem
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+       AND attempt = :attempt
 """)
 
 
@@ -86,13 +88,14 @@ _IS_CANCELLED = """
     EXISTS (
         SELECT FROM task_log l
          WHERE l.workflow_id = :workflow_id AND l.batch_id = :batch_id AND l.task_id = :task_id
-           AND l.attempt = :attempt AND l.status = 'CANCELLED'
+           AND l.element = :element AND l.attempt = :attempt AND l.status = 'CANCELLED'
     )
 """
 
 _HURRY = text("""
     UPDATE cancellation SET due_at = LEAST(due_at, clock_timestamp())
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+       AND attempt = :attempt
 """)
 
 # The task first, as everywhere. What is about to start waits until the work that is known to run has ended.
@@ -100,14 +103,17 @@ _WAIT_FOR_LOST = text(f"""
     UPDATE batch_task
        SET ending = true, status = CASE WHEN status = '{RELEASE.target}' THEN '{RESET.target}' ELSE status END,
            publish_after = NULL, publishes = 0, changed_at = clock_timestamp()
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
-       AND status <> 'PROCESSING' AND {_IS_CANCELLED}
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+       AND attempt = :attempt AND status <> 'PROCESSING' AND {_IS_CANCELLED}
 """)
 
 _TELL_LOST = text(f"""
-    INSERT INTO cancellation (workflow_id, batch_id, task_id, attempt, version_id, handle, due_at)
-    SELECT :workflow_id, :batch_id, :task_id, :attempt, :version_id, :handle, clock_timestamp() WHERE {_IS_CANCELLED}
-        ON CONFLICT (workflow_id, batch_id, task_id, attempt) DO UPDATE
+    INSERT INTO cancellation (workflow_id, batch_id, task_id, element, attempt, version_id, item, handle, due_at)
+    SELECT workflow_id, batch_id, task_id, element, :attempt, :version_id, item, :handle, clock_timestamp()
+      FROM batch_task
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+       AND {_IS_CANCELLED}
+        ON CONFLICT (workflow_id, batch_id, task_id, element, attempt) DO UPDATE
        SET handle = excluded.handle, version_id = excluded.version_id, tries = 0,
            due_at = LEAST(cancellation.due_at, excluded.due_at)
 """).bindparams(bindparam("handle", type_=JSONB(none_as_null=True)))
@@ -128,8 +134,8 @@ def return_lost(tx: Connection, key: TaskKey, attempt: int, version_id: int, han
 
 _POSTPONE = text("""
     UPDATE cancellation SET due_at = clock_timestamp() + :lease_seconds * interval '1 second'
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
-       AND tries = 0
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+       AND attempt = :attempt AND tries = 0
 """)
 
 
@@ -141,16 +147,18 @@ def postpone_cancellation(tx: Connection, key: TaskKey, attempt: int, lease_seco
 
 _CONFIRM = text("""
     DELETE FROM cancellation
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
-       AND tries = :tries
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+       AND attempt = :attempt AND tries = :tries
 """)
 
 _NO_LONGER_ENDING = text("""
     UPDATE batch_task t SET ending = false, changed_at = clock_timestamp()
-     WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = :task_id AND t.ending
+     WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = :task_id
+       AND t.element = :element AND t.ending
        AND NOT EXISTS (
            SELECT FROM cancellation c
             WHERE c.workflow_id = t.workflow_id AND c.batch_id = t.batch_id AND c.task_id = t.task_id
+              AND c.element = t.element
        )
 """)
 

@@ -47,7 +47,7 @@ def look_at_collection(tx: Connection, key: TaskKey, bucket: str = "", name: str
 _AWAIT_MORE = text(f"""
     UPDATE batch_task
        SET awaits_file = true, quiet_at = clock_timestamp() + CAST(:quiet_seconds AS float8) * interval '1 second'
-     WHERE {_OWN}
+     WHERE {_OWN} AND element = -1
 """)
 
 
@@ -57,7 +57,8 @@ def await_more_files(tx: Connection, key: TaskKey, quiet_seconds: int | None) ->
 
 
 _STOP_IF_QUIET = text(f"""
-    UPDATE batch_task SET awaits_file = false, quiet_at = NULL WHERE {_OWN} AND quiet_at <= clock_timestamp()
+    UPDATE batch_task SET awaits_file = false, quiet_at = NULL
+     WHERE {_OWN} AND element = -1 AND quiet_at <= clock_timestamp()
 """)
 
 
@@ -124,7 +125,8 @@ _AWAITING_MORE = text("""
                   AND f.decision IN ('COLLECTED', 'SET_ASIDE')
            ) AS has_files
       FROM task_batch b
-      JOIN batch_task t ON t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.awaits_file
+      JOIN batch_task t ON t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+                       AND t.awaits_file
       JOIN task_version v ON v.version_id = b.version_id AND v.task_id = t.task_id AND v.file -> 'until' IS NOT NULL
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
      ORDER BY t.position

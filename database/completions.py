@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,13 @@ class StoredCompletion:
 
 _FIND = text("""
     SELECT status, result, error FROM completion
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+       AND attempt = :attempt
 """)
 
 _STORE = text("""
-    INSERT INTO completion (workflow_id, batch_id, task_id, attempt, status, result, error)
-    VALUES (:workflow_id, :batch_id, :task_id, :attempt, :status, :result, :error)
+    INSERT INTO completion (workflow_id, batch_id, task_id, element, attempt, status, result, error)
+    VALUES (:workflow_id, :batch_id, :task_id, :element, :attempt, :status, :result, :error)
 """).bindparams(bindparam("result", type_=JSONB(none_as_null=True)))
 
 
@@ -57,16 +59,18 @@ class TaskTerms:
     success_may_skip: bool
     #: Whether people are told how this task itself has ended.
     tells: bool
+    map: Mapping[str, Any] | None
 
 
 _TERMS = text("""
     SELECT t.name AS task, tv.awaits_completion, b.version_id, bt.retried, tv.retries, tv.retry_delay_seconds,
-           tv.retry_max_delay_seconds, tv.success_may_skip, tv.notify IS NOT NULL AS tells
+           tv.retry_max_delay_seconds, tv.success_may_skip, tv.notify IS NOT NULL AS tells, tv.map
       FROM batch_task bt
       JOIN task_batch b ON b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
       JOIN task t ON t.task_id = bt.task_id
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
+       AND bt.element = :element
 """)
 
 

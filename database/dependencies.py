@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.prepared import Prepared
 from database.statuses import FAILURES, OPEN, SkipCause, Status, any_of
 
@@ -39,6 +39,11 @@ class Locked:
     is_due: bool
     awaits_completion: bool
     version_id: int
+    #: Whether it has elements, or will have.
+    is_mapped: bool
+    #: How many elements it has had since its list was last read.
+    elements: int | None
+    awaits_elements: bool
 
     @property
     def lacks_nothing(self) -> bool:
@@ -49,7 +54,7 @@ class Locked:
 _LOCKED_COLUMNS = """
     c.task_id, c.position, c.status, c.skip_cause, c.attempt, tv.rule, tv.disabled, tv.parents, c.waits_on,
     c.awaits_file, c.ending, c.due_at IS NULL OR c.due_at <= clock_timestamp() AS is_due,
-    c.awaits_completion, b.version_id
+    c.awaits_completion, b.version_id, tv.map IS NOT NULL AS is_mapped, c.elements, c.awaits_elements
 """
 
 _LOCK_TASKS = Prepared(
@@ -60,6 +65,7 @@ _LOCK_TASKS = Prepared(
       JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = c.task_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND c.task_id = ANY(:task_ids)
+       AND c.element = :element
      ORDER BY c.position FOR NO KEY UPDATE OF c
 """,
 )
@@ -71,45 +77,67 @@ _LOCK_CHILDREN = Prepared(
       FROM task_batch b
       JOIN task_dependency d ON d.version_id = b.version_id AND d.parent_id = :task_id
       JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id AND c.task_id = d.child_id
+                       AND c.element = -1
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = d.child_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
      ORDER BY c.position FOR NO KEY UPDATE OF c
 """,
 )
 
-_LOCK_DESCENDANTS = Prepared(
-    "lock_descendants",
-    f"""
-    WITH RECURSIVE below (task_id) AS (
+_BELOW = """
+    below (task_id) AS (
         SELECT unnest(CAST(:task_ids AS bigint[]))
         UNION
         SELECT d.child_id FROM below
           JOIN task_batch b ON b.workflow_id = :workflow_id AND b.batch_id = :batch_id
           JOIN task_dependency d ON d.version_id = b.version_id AND d.parent_id = below.task_id
     )
+"""
+
+_LOCK_DESCENDANTS = Prepared(
+    "lock_descendants",
+    f"""
+    WITH RECURSIVE {_BELOW}
     SELECT {_LOCKED_COLUMNS}
       FROM task_batch b
       JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = c.task_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND c.task_id IN (SELECT task_id FROM below)
+       AND c.element = -1
      ORDER BY c.position FOR NO KEY UPDATE OF c
 """,
 )
 
 
-_LOCK_BATCH_TASKS = text(f"""
-    SELECT {_LOCKED_COLUMNS}
-      FROM task_batch b
-      JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id
-      JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = c.task_id
-     WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
-     ORDER BY c.position FOR NO KEY UPDATE OF c
-""")
+# The elements of a mapped task stand right before it. They are many, so only the tasks come back.
+def _with_elements(which: str, below: str = "") -> str:
+    return f"""
+        WITH RECURSIVE {below} locked AS (
+            SELECT {_LOCKED_COLUMNS}, c.element
+              FROM task_batch b
+              JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id
+              JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = c.task_id
+             WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND {which}
+             ORDER BY c.position, c.element FOR NO KEY UPDATE OF c
+        )
+        SELECT * FROM locked WHERE element = {WHOLE} ORDER BY position
+    """
+
+
+_LOCK_WITH_ELEMENTS = text(_with_elements("c.task_id = ANY(:task_ids)"))
+_LOCK_DESCENDANTS_WITH_ELEMENTS = text(_with_elements("c.task_id IN (SELECT task_id FROM below)", f"{_BELOW},"))
+_LOCK_BATCH_TASKS = text(_with_elements("true"))
 
 
 def lock_tasks(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> list[Locked]:
     """Lock these tasks of the batch, whatever their status, in ascending position."""
-    return _locked(_LOCK_TASKS.execute(tx, {**batch.columns, "task_ids": list(task_ids)}))
+    return _locked(_LOCK_TASKS.execute(tx, {**batch.columns, "task_ids": list(task_ids), "element": WHOLE}))
+
+
+def lock_one(tx: Connection, key: TaskKey) -> Locked | None:
+    """Lock one task, or one element of it, whatever its status; None when the batch's version has none such."""
+    found = _locked(_LOCK_TASKS.execute(tx, {**key.columns, "task_ids": [key.task_id]}))
+    return found[0] if found else None
 
 
 def lock_children(tx: Connection, key: TaskKey) -> list[Locked]:
@@ -127,22 +155,30 @@ def lock_with_descendants(tx: Connection, batch: BatchKey, task_ids: Sequence[in
     return _locked(_LOCK_DESCENDANTS.execute(tx, {**batch.columns, "task_ids": list(task_ids)}))
 
 
+def lock_with_elements(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> list[Locked]:
+    """Lock these tasks and, before each that is mapped, its elements, for whoever may change those too."""
+    return _locked(tx.execute(_LOCK_WITH_ELEMENTS, {**batch.columns, "task_ids": list(task_ids)}))
+
+
+def lock_descendants_with_elements(tx: Connection, key: TaskKey) -> list[Locked]:
+    """Lock a task and everything below it, each with its elements; the task itself is first."""
+    return _locked(tx.execute(_LOCK_DESCENDANTS_WITH_ELEMENTS, {**key.batch.columns, "task_ids": [key.task_id]}))
+
+
 def lock_batch_tasks(tx: Connection, batch: BatchKey) -> list[Locked]:
-    """Lock every task of the batch's version, whatever their status, in ascending position."""
+    """Lock every task of the batch's version, and its elements, whatever their status, in ascending position."""
     return _locked(tx.execute(_LOCK_BATCH_TASKS, batch.columns))
 
 
 def _locked(rows: Iterable[Any]) -> list[Locked]:
-    return [
-        Locked(
-            **{
-                **row._asdict(),
-                "status": Status(row.status),
-                "skip_cause": None if row.skip_cause is None else SkipCause(row.skip_cause),
-            }
-        )
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        columns = row._asdict()
+        columns.pop("element", None)
+        columns["status"] = Status(row.status)
+        columns["skip_cause"] = None if row.skip_cause is None else SkipCause(row.skip_cause)
+        found.append(Locked(**columns))
+    return found
 
 
 @dataclass
@@ -172,6 +208,7 @@ _PARENT_COUNTS = Prepared(
            min(COALESCE(p.skipped_because_of, p.task_id)) FILTER (WHERE {_FAILED}) AS culprit
       FROM task_dependency d
       JOIN batch_task p ON p.workflow_id = :workflow_id AND p.batch_id = :batch_id AND p.task_id = d.parent_id
+                       AND p.element = -1
      WHERE d.version_id = :version_id AND d.child_id = ANY(:task_ids)
      GROUP BY d.child_id
 """,
@@ -197,11 +234,12 @@ _WATCH_OPEN_PARENT = Prepared(
              FROM task_dependency d
              JOIN batch_task p
                ON p.workflow_id = :workflow_id AND p.batch_id = :batch_id AND p.task_id = d.parent_id
+              AND p.element = -1
             WHERE d.version_id = :version_id AND d.child_id = v.task_id AND p.status IN {any_of(OPEN)}
             ORDER BY d.parent_id DESC LIMIT 1
            ) w
      WHERE c.workflow_id = :workflow_id AND c.batch_id = :batch_id AND c.task_id = v.task_id
-       AND c.status = '{Status.WAITING}'
+       AND c.element = -1 AND c.status = '{Status.WAITING}'
     RETURNING c.task_id
 """,
 )

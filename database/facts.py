@@ -50,6 +50,11 @@ class OpenTask:
     #: The attempts whose outside work is not confirmed to have ended.
     ending_attempts: tuple[int, ...]
     started_at: datetime | None
+    #: Which element of a mapped task it is; WHOLE of tasks.
+    element: int
+    #: How many elements a mapped task has that awaits them, and how many of those are open.
+    elements: int | None
+    open_elements: int
 
 
 _IS_LOOKED_FOR = """
@@ -66,10 +71,10 @@ _SELECT = f"""
            ARRAY(
                SELECT pt.name FROM task_dependency d
                  JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
-                                  AND p.task_id = d.parent_id
+                                  AND p.task_id = d.parent_id AND p.element = -1
                  JOIN task pt ON pt.task_id = d.parent_id
-                WHERE bt.status = 'WAITING' AND d.version_id = b.version_id AND d.child_id = bt.task_id
-                  AND p.status IN {any_of(OPEN)}
+                WHERE bt.status = 'WAITING' AND bt.element = -1
+                  AND d.version_id = b.version_id AND d.child_id = bt.task_id AND p.status IN {any_of(OPEN)}
                 ORDER BY p.position LIMIT 100
            ) AS open_parents,
            bt.awaits_file, {_IS_LOOKED_FOR} AS is_looked_for, tv.file ->> 'pattern' AS pattern,
@@ -81,11 +86,16 @@ _SELECT = f"""
            ARRAY(
                SELECT c.attempt FROM cancellation c
                 WHERE c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
+                  AND c.element = bt.element
                 ORDER BY c.attempt
            ) AS ending_attempts,
            (SELECT l.started_at FROM task_log l
              WHERE l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id AND l.task_id = bt.task_id
-               AND l.attempt = bt.attempt AND l.status = 'PROCESSING') AS started_at
+               AND l.element = bt.element AND l.attempt = bt.attempt AND l.status = 'PROCESSING') AS started_at,
+           bt.element, bt.elements,
+           (SELECT count(*) FROM batch_task e
+             WHERE bt.awaits_elements AND e.workflow_id = bt.workflow_id AND e.batch_id = bt.batch_id
+               AND e.task_id = bt.task_id AND e.element >= 0 AND e.status IN {any_of(OPEN)}) AS open_elements
 """
 
 _SOURCE = """
@@ -106,6 +116,7 @@ _SOURCE = """
 _OF_BATCH = text(f"""
     {_SELECT} FROM batch_task bt {_SOURCE}
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.status IN {any_of(OPEN)}
+       AND bt.element = -1
      ORDER BY bt.position
 """)
 
@@ -122,23 +133,30 @@ _STUCK = text(f"""
             AND NOT EXISTS (
                SELECT FROM task_dependency d
                  JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
-                                  AND p.task_id = d.parent_id
-                WHERE d.version_id = b.version_id AND d.child_id = bt.task_id AND p.status IN {any_of(OPEN)}
+                                  AND p.task_id = d.parent_id AND p.element = -1
+                WHERE bt.element = -1 AND d.version_id = b.version_id AND d.child_id = bt.task_id
+                  AND p.status IN {any_of(OPEN)}
            ) AND NOT EXISTS (
                SELECT FROM cancellation c
                 WHERE bt.ending
                   AND c.workflow_id = bt.workflow_id AND c.batch_id = bt.batch_id AND c.task_id = bt.task_id
+                  AND c.element = bt.element
            ))
            OR (bt.status = 'WAITING' AND bt.awaits_file AND NOT {_IS_LOOKED_FOR})
            OR bt.quiet_at < {_LONG_AGO}
            OR (bt.status = 'WAITING' AND bt.awaits_file AND has.files > 0
                AND (has.has_marker OR has.files >= CAST(tv.file -> 'until' ->> 'count' AS bigint)))
            OR (bt.status = 'NEW' AND bt.publish_after < {_LONG_AGO})
+           OR (bt.awaits_elements AND NOT EXISTS (
+               SELECT FROM batch_task e
+                WHERE e.workflow_id = bt.workflow_id AND e.batch_id = bt.batch_id AND e.task_id = bt.task_id
+                  AND e.element >= 0 AND e.status IN {any_of(OPEN)}
+           ))
            OR (bt.status = 'PROCESSING'
                AND COALESCE(bt.lease_until, bt.due_at)
                    < {_LONG_AGO})
        )
-     ORDER BY bt.changed_at, bt.workflow_id, bt.batch_id, bt.position LIMIT 1000
+     ORDER BY bt.changed_at, bt.workflow_id, bt.batch_id, bt.position, bt.element LIMIT 1000
 """)
 
 

@@ -145,6 +145,7 @@ _AWAITING = text("""
       JOIN workflow_version v ON v.version_id = b.version_id
       LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = :task_id
       LEFT JOIN batch_task bt ON bt.workflow_id = b.workflow_id AND bt.batch_id = b.batch_id AND bt.task_id = :task_id
+                             AND bt.element = -1
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
 """)
 
@@ -173,6 +174,7 @@ _OF_ATTEMPT = text(f"""
                  FROM file_log r
                  JOIN batch_task b
                    ON b.workflow_id = r.workflow_id AND b.batch_id = r.batch_id AND b.task_id = r.task_id
+                  AND b.element = -1
                  JOIN workflow w ON w.workflow_id = r.workflow_id
                  JOIN task rt ON rt.task_id = r.task_id
                 WHERE r.bucket = f.bucket AND r.object = f.object AND r.generation = f.generation
@@ -184,7 +186,8 @@ _OF_ATTEMPT = text(f"""
       FROM file_log f
       JOIN task t ON t.task_id = f.task_id
       LEFT JOIN attempt_file a
-        ON a.workflow_id = :workflow_id AND a.batch_id = :batch_id AND a.task_id = :task_id AND a.attempt = :attempt
+        ON a.workflow_id = :workflow_id AND a.batch_id = :batch_id AND a.task_id = :task_id
+       AND a.element = :element AND a.attempt = :attempt
        AND a.file_log_id = f.file_log_id
      WHERE f.workflow_id = :workflow_id AND f.batch_id = :batch_id
        AND (
@@ -193,7 +196,7 @@ _OF_ATTEMPT = text(f"""
            OR f.file_log_id = (
                SELECT l.file_log_id FROM task_log l
                 WHERE l.workflow_id = :workflow_id AND l.batch_id = :batch_id AND l.task_id = :task_id
-                  AND l.attempt = :attempt
+                  AND l.element = :element AND l.attempt = :attempt
            )
        )
      ORDER BY f.file_log_id
@@ -220,9 +223,10 @@ _MADE = text(f"""
       FROM task t
       JOIN task_version tv ON tv.version_id = :version_id AND tv.task_id = t.task_id
       JOIN batch_task b ON b.workflow_id = t.workflow_id AND b.batch_id = :batch_id AND b.task_id = t.task_id
+                       AND b.element = -1
       LEFT JOIN task_log l
         ON l.workflow_id = b.workflow_id AND l.batch_id = b.batch_id AND l.task_id = b.task_id
-       AND l.attempt = b.attempt AND l.status = 'SUCCESS' AND b.status = 'SUCCESS'
+       AND l.element = -1 AND l.attempt = b.attempt AND l.status = 'SUCCESS' AND b.status = 'SUCCESS'
      WHERE t.workflow_id = :workflow_id AND t.name = :task
 """)
 

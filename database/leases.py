@@ -18,6 +18,7 @@ _RENEW = Prepared(
     f"""
     UPDATE batch_task bt SET lease_until = clock_timestamp() + :lease_seconds * interval '1 second'
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.task_id = :task_id
+       AND bt.element = :element
        AND bt.status IN {any_of(GO_ON.sources)} AND bt.token = :token
        AND COALESCE(clock_timestamp() < {STARTED_AT} + :timeout_seconds * interval '1 second', true)
     RETURNING bt.task_id

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.statuses import (
     FAILURES,
     GIVE_UP,
@@ -55,7 +55,7 @@ def _facts(status: str, which: str) -> str:
             SELECT t.*, {_FAILED} AS has_failed, row_number() OVER (ORDER BY ({_FAILED}) DESC, t.position) AS nth
               FROM batch_task t
               JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
-             WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND {which}
+             WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = {WHOLE} AND {which}
           ) t
     """
 
@@ -101,6 +101,7 @@ _TASK_OUTCOME = text(f"""
       JOIN jsonb_array_elements(ov.notify) WITH ORDINALITY AS c (channel, place) ON c.channel -> 'on' ? e.event
      CROSS JOIN LATERAL ({_facts("own.status", _OF_TASK)}) f
      WHERE own.workflow_id = :workflow_id AND own.batch_id = :batch_id AND own.task_id = :task_id
+       AND own.element = {WHOLE}
     ON CONFLICT DO NOTHING
 """)
 

@@ -22,6 +22,7 @@ TYPES = {
     "workflow_id": "bigint",
     "batch_id": "text",
     "task_id": "bigint",
+    "element": "bigint",
     "version_id": "bigint",
     "attempt": "bigint",
     "token": "uuid",

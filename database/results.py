@@ -19,23 +19,73 @@ class StoredResult:
     place: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True)
+class ResultOfElements:
+    """The result of a mapped task: those of its elements in order, None of each that has none."""
+
+    task: TaskKey
+    elements: int
+    #: How much room the results take that are in the database, in bytes.
+    size: int
+
+
 # What a person has marked has no attempt that succeeded, and so no result.
 _OF_PARENTS = text("""
-    SELECT DISTINCT ON (t.name) t.name, COALESCE(l.result, l.details) AS value, l.result_place AS place
+    SELECT DISTINCT ON (t.name) t.name, COALESCE(l.result, l.details) AS value, l.result_place AS place,
+           p.task_id, tv.map IS NOT NULL AS is_mapped, p.elements
       FROM task_dependency d
       JOIN task t ON t.task_id = d.parent_id
       JOIN batch_task p ON p.workflow_id = :workflow_id AND p.batch_id = :batch_id AND p.task_id = d.parent_id
+                       AND p.element = -1
+      JOIN task_version tv ON tv.version_id = d.version_id AND tv.task_id = d.parent_id
       JOIN task_log l ON l.workflow_id = p.workflow_id AND l.batch_id = p.batch_id AND l.task_id = p.task_id
-                     AND l.status = 'SUCCESS'
+                     AND l.element = -1 AND l.status = 'SUCCESS'
      WHERE d.version_id = :version_id AND d.child_id = :task_id AND t.name = ANY(:names)
        AND (:even_former OR (p.status = 'SUCCESS' AND l.attempt = p.attempt))
      ORDER BY t.name, l.attempt DESC
 """)
 
 
+# Without a number of elements, their task is to read its list anew; all that it has had are meant then.
+_SUCCEEDED = """
+      FROM batch_task e
+      LEFT JOIN task_log l
+        ON l.workflow_id = e.workflow_id AND l.batch_id = e.batch_id AND l.task_id = e.task_id
+       AND l.element = e.element AND l.attempt = e.attempt AND l.status = 'SUCCESS' AND e.status = 'SUCCESS'
+     WHERE e.workflow_id = :workflow_id AND e.batch_id = :batch_id AND e.task_id = :task_id
+       AND e.element >= 0 AND e.element < COALESCE(:elements, 2147483647)
+"""
+
+_SIZE = text(f"""
+    SELECT count(*) AS elements,
+           CAST(COALESCE(sum(octet_length(CAST(COALESCE(l.result, l.details) AS text))), 0) AS bigint) AS size
+      {_SUCCEEDED}
+""")
+
+_OF_ELEMENTS = text(f"""
+    SELECT COALESCE(l.result, CASE WHEN l.result_place IS NULL THEN l.details END) AS value, l.result_place AS place
+      {_SUCCEEDED} AND e.element BETWEEN :first AND :last
+     ORDER BY e.element
+""")
+
+
 def results_of_parents(
     tx: Connection, key: TaskKey, version_id: int, names: Sequence[str], *, even_former: bool
-) -> dict[str, StoredResult]:
+) -> dict[str, StoredResult | ResultOfElements]:
     """The results of those of these parents that are SUCCESS, by their names; or what each has last returned."""
     given = {**key.columns, "version_id": version_id, "names": list(names), "even_former": even_former}
-    return {row.name: StoredResult(row.value, row.place) for row in tx.execute(_OF_PARENTS, given)}
+    return {row.name: _stored(tx, key, row) for row in tx.execute(_OF_PARENTS, given).all()}
+
+
+def _stored(tx: Connection, key: TaskKey, row: Any) -> StoredResult | ResultOfElements:
+    if not row.is_mapped:
+        return StoredResult(row.value, row.place)
+    task = TaskKey(key.workflow_id, key.batch_id, row.task_id)
+    found = tx.execute(_SIZE, {**task.columns, "elements": row.elements}).one()
+    return ResultOfElements(task, found.elements, found.size)
+
+
+def results_of_elements(tx: Connection, key: TaskKey, first: int, last: int) -> list[StoredResult]:
+    """What these elements of a task have returned, in order; None where one did not succeed."""
+    given = {**key.columns, "elements": last + 1, "first": first, "last": last}
+    return [StoredResult(row.value, row.place) for row in tx.execute(_OF_ELEMENTS, given)]

@@ -80,6 +80,8 @@ SKIP = Move("skip", (Status.WAITING,), Status.SKIPPED)
 RESET = Move("reset", (Status.NEW, *TERMINAL), Status.WAITING)
 #: An attempt ended while a reset was asked for: its outcome is history, and the task waits again.
 RESET_AFTER_ATTEMPT = Move("reset after attempt", (Status.PROCESSING,), Status.WAITING)
+#: Nobody has begun it, and the list that it is an item of is to be read anew.
+DROP = Move("drop", (Status.WAITING, Status.NEW), Status.CANCELLED)
 #: A failure above it is no failure any more: what was skipped because of one waits for its parents again.
 BRING_BACK = Move("bring back", (Status.SKIPPED,), Status.WAITING)
 #: A person's moves; from PROCESSING they take the attempt away.
@@ -88,12 +90,16 @@ MARK_SUCCESS = Move("mark success", tuple(Status), Status.SUCCESS)
 MARK_ERROR = Move("mark error", tuple(Status), Status.ERROR)
 MARK_SKIPPED = Move("mark skipped", tuple(Status), Status.SKIPPED)
 CANCEL = Move("cancel", OPEN, Status.CANCELLED)
+#: One of its elements runs again or is marked: it keeps the others, and awaits them all once more.
+AWAIT_AGAIN = Move("await again", TERMINAL, Status.PROCESSING)
 
 MARKS = {move.target: move for move in (MARK_SUCCESS, MARK_ERROR, MARK_SKIPPED)}
 
 #: What the engine does by itself, and what only people do.
-ENGINE_MOVES = (RELEASE, CLAIM, GO_ON, SUCCEED, FAIL, RETRY, SKIP_ITSELF, SKIP, RESET, RESET_AFTER_ATTEMPT, BRING_BACK)
-PEOPLES_MOVES = (RERUN, MARK_SUCCESS, MARK_ERROR, MARK_SKIPPED, CANCEL)
+ENGINE_MOVES = (
+    RELEASE, CLAIM, GO_ON, SUCCEED, FAIL, RETRY, SKIP_ITSELF, SKIP, RESET, RESET_AFTER_ATTEMPT, DROP, BRING_BACK
+)  # fmt: skip
+PEOPLES_MOVES = (RERUN, MARK_SUCCESS, MARK_ERROR, MARK_SKIPPED, CANCEL, AWAIT_AGAIN)
 MOVES = (*ENGINE_MOVES, *PEOPLES_MOVES)
 LEGAL = frozenset((source, move.target) for move in MOVES for source in move.sources)
 

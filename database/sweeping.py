@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.transitions import FIRST_REPUBLISH_SECONDS
 
 #: The longest time between two publications of the same message, in seconds.
@@ -27,11 +27,12 @@ class ToPublish:
 
     batch: BatchKey
     task_id: int
+    element: int
 
 
 _DUE = text(f"""
     WITH due AS (
-        SELECT workflow_id, batch_id, task_id FROM batch_task
+        SELECT workflow_id, batch_id, task_id, element FROM batch_task
          WHERE status = 'NEW' AND publish_after <= clock_timestamp()
          ORDER BY publish_after LIMIT {MOST_AT_ONCE}
          FOR NO KEY UPDATE SKIP LOCKED
@@ -42,28 +43,30 @@ _DUE = text(f"""
                * LEAST({LONGEST_REPUBLISH_SECONDS}, {FIRST_REPUBLISH_SECONDS} * power(2, LEAST(t.publishes + 1, 20)))
       FROM due
      WHERE t.workflow_id = due.workflow_id AND t.batch_id = due.batch_id AND t.task_id = due.task_id
-       AND t.status = 'NEW'
-    RETURNING t.workflow_id, t.batch_id, t.task_id
+       AND t.element = due.element AND t.status = 'NEW'
+    RETURNING t.workflow_id, t.batch_id, t.task_id, t.element
 """)
 
 _NOT_PUBLISHED = text(f"""
     WITH unpublished AS (
-        SELECT t.workflow_id, t.batch_id, t.task_id
-          FROM unnest(CAST(:workflow_ids AS bigint[]), CAST(:batch_ids AS text[]), CAST(:task_ids AS bigint[]))
-               AS v (workflow_id, batch_id, task_id)
+        SELECT t.workflow_id, t.batch_id, t.task_id, t.element
+          FROM unnest(CAST(:workflow_ids AS bigint[]), CAST(:batch_ids AS text[]), CAST(:task_ids AS bigint[]),
+                      CAST(:elements AS bigint[])) AS v (workflow_id, batch_id, task_id, element)
           JOIN batch_task t
-            ON t.workflow_id = v.workflow_id AND t.batch_id = v.batch_id AND t.task_id = v.task_id AND t.status = 'NEW'
+            ON t.workflow_id = v.workflow_id AND t.batch_id = v.batch_id AND t.task_id = v.task_id
+           AND t.element = v.element AND t.status = 'NEW'
            FOR NO KEY UPDATE OF t SKIP LOCKED
     )
     UPDATE batch_task t
        SET publishes = GREATEST(t.publishes - 1, 0),
            publish_after = clock_timestamp() + {FIRST_REPUBLISH_SECONDS} * interval '1 second'
       FROM unpublished u
-     WHERE t.workflow_id = u.workflow_id AND t.batch_id = u.batch_id AND t.task_id = u.task_id AND t.status = 'NEW'
+     WHERE t.workflow_id = u.workflow_id AND t.batch_id = u.batch_id AND t.task_id = u.task_id AND t.element = u.element
+       AND t.status = 'NEW'
 """)
 
 _DEAD = text(f"""
-    SELECT bt.workflow_id, bt.batch_id, bt.task_id
+    SELECT bt.workflow_id, bt.batch_id, bt.task_id, bt.element
       FROM batch_task bt
       JOIN task_batch b ON b.workflow_id = bt.workflow_id AND b.batch_id = bt.batch_id
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = bt.task_id AND tv.kind = ANY(:kinds)
@@ -83,6 +86,7 @@ def not_published(tx: Connection, messages: Sequence[ToPublish]) -> None:
         "workflow_ids": [message.batch.workflow_id for message in messages],
         "batch_ids": [message.batch.batch_id for message in messages],
         "task_ids": [message.task_id for message in messages],
+        "elements": [message.element for message in messages],
     }
     tx.execute(_NOT_PUBLISHED, given)
 
@@ -121,6 +125,7 @@ class Due:
     workflow_id: int
     batch_id: str
     task_id: int
+    element: int
     attempt: int
     due_at: datetime
     #: In how many seconds; not above 0 when it is due now.
@@ -129,41 +134,41 @@ class Due:
 
     @property
     def key(self) -> TaskKey:
-        return TaskKey(self.workflow_id, self.batch_id, self.task_id)
+        return TaskKey(self.workflow_id, self.batch_id, self.task_id, self.element)
 
 
 _DUE_WORK = text(f"""
-    SELECT what, workflow_id, batch_id, task_id, attempt, due_at,
+    SELECT what, workflow_id, batch_id, task_id, element, attempt, due_at,
            CAST(extract(epoch FROM due_at - clock_timestamp()) AS float8) AS seconds, notification_id
       FROM (
         (SELECT CASE WHEN status = 'WAITING' THEN '{DueKind.RETRY}'
                      WHEN awaits_completion THEN '{DueKind.COMPLETION}'
                      WHEN handle IS NULL THEN '{DueKind.HANDED_BACK}'
                      ELSE '{DueKind.POLL}' END AS what,
-                workflow_id, batch_id, task_id, attempt, due_at, CAST(NULL AS bigint) AS notification_id
+                workflow_id, batch_id, task_id, element, attempt, due_at, CAST(NULL AS bigint) AS notification_id
            FROM batch_task
           WHERE due_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
             AND status IN ('WAITING', 'PROCESSING')
           ORDER BY due_at LIMIT {MOST_AT_ONCE})
         UNION ALL
-        (SELECT '{DueKind.CANCELLATION}', workflow_id, batch_id, task_id, attempt, due_at, NULL
+        (SELECT '{DueKind.CANCELLATION}', workflow_id, batch_id, task_id, element, attempt, due_at, NULL
            FROM cancellation
           WHERE due_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
           ORDER BY due_at LIMIT {MOST_AT_ONCE})
         UNION ALL
-        (SELECT '{DueKind.DEADLINE}', workflow_id, batch_id, 0, 0, deadline_at, NULL
+        (SELECT '{DueKind.DEADLINE}', workflow_id, batch_id, 0, {WHOLE}, 0, deadline_at, NULL
            FROM task_batch
           WHERE status = 'PROCESSING' AND deadline_missed_at IS NULL AND deadline_at IS NOT NULL
             AND deadline_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
           ORDER BY deadline_at LIMIT {MOST_AT_ONCE})
         UNION ALL
-        (SELECT '{DueKind.QUIET}', workflow_id, batch_id, task_id, attempt, quiet_at, NULL
+        (SELECT '{DueKind.QUIET}', workflow_id, batch_id, task_id, element, attempt, quiet_at, NULL
            FROM batch_task
           WHERE quiet_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
             AND status NOT IN ('SKIPPED', 'CANCELLED')
           ORDER BY quiet_at LIMIT {MOST_AT_ONCE})
         UNION ALL
-        (SELECT '{DueKind.NOTIFICATION}', workflow_id, batch_id, 0, 0, due_at, notification_id
+        (SELECT '{DueKind.NOTIFICATION}', workflow_id, batch_id, 0, {WHOLE}, 0, due_at, notification_id
            FROM notification
           WHERE status = 'DUE' AND due_at <= clock_timestamp() + CAST(:soon AS float8) * interval '1 second'
           ORDER BY due_at LIMIT {MOST_NOTIFICATIONS_AT_ONCE})
@@ -173,8 +178,8 @@ _DUE_WORK = text(f"""
 
 _PUT_OFF = text("""
     UPDATE batch_task SET due_at = clock_timestamp() + CAST(:seconds AS float8) * interval '1 second'
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND attempt = :attempt
-       AND due_at <= clock_timestamp()
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = :element
+       AND attempt = :attempt AND due_at <= clock_timestamp()
 """)
 
 
@@ -241,4 +246,4 @@ def finish_chore(tx: Connection, name: str, seconds: float) -> None:
 
 
 def _to_publish(rows: Iterable[Row[Any]]) -> list[ToPublish]:
-    return [ToPublish(BatchKey(row.workflow_id, row.batch_id), row.task_id) for row in rows]
+    return [ToPublish(BatchKey(row.workflow_id, row.batch_id), row.task_id, row.element) for row in rows]

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from database.attempts import CLAIMED_NAMES, VERSION_COLUMNS, Claimed, claimed_of
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class ToldAttempt:
     details: Mapping[str, Any] | None
 
 
-_ATTEMPTS = text("""
+_ATTEMPTS = text(f"""
     SELECT t.task_id, t.name AS task, tv.kind, l.status, l.started_at, l.ended_at, l.error, l.details
       FROM unnest(CAST(:task_ids AS bigint[]), CAST(:attempts AS bigint[])) AS asked (task_id, attempt)
       JOIN task t ON t.task_id = asked.task_id
       JOIN task_version tv ON tv.version_id = :version_id AND tv.task_id = t.task_id
       LEFT JOIN task_log l ON l.workflow_id = :workflow_id AND l.batch_id = :batch_id AND l.task_id = t.task_id
-                          AND l.attempt = asked.attempt
+                          AND l.element = {WHOLE} AND l.attempt = asked.attempt
 """)
 
 
@@ -49,9 +49,9 @@ def told_attempts(
 
 _AS_CLAIMED = text(f"""
     WITH claimed AS (
-        SELECT :workflow_id AS workflow_id, :batch_id AS batch_id, tv.task_id, CAST(:attempt AS bigint) AS attempt,
-               0 AS takeovers, 0 AS retried, CAST(NULL AS jsonb) AS handle, 0 AS polls, {VERSION_COLUMNS},
-               false AS timed_out
+        SELECT :workflow_id AS workflow_id, :batch_id AS batch_id, tv.task_id, {WHOLE} AS element,
+               CAST(:attempt AS bigint) AS attempt, CAST(NULL AS jsonb) AS item, 0 AS takeovers, 0 AS retried,
+               CAST(NULL AS jsonb) AS handle, 0 AS polls, {VERSION_COLUMNS}, false AS timed_out
           FROM task_batch tb
          CROSS JOIN LATERAL (SELECT CAST(:version_id AS bigint) AS version_id, tb.uid, tb.params) b
           JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = :task_id

@@ -39,7 +39,7 @@ _SETTLE = Prepared(
       FROM unnest(CAST(:task_ids AS bigint[]), CAST(:statuses AS text[]),
                   CAST(:causes AS text[]), CAST(:culprits AS bigint[])) AS v (task_id, status, cause, culprit)
      WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = v.task_id
-       AND t.status IN {any_of(RELEASE.sources)} AND t.status IN {any_of(SKIP.sources)}
+       AND t.element = -1 AND t.status IN {any_of(RELEASE.sources)} AND t.status IN {any_of(SKIP.sources)}
 """,
 )
 
@@ -61,17 +61,20 @@ _RESET = text(f"""
        SET reset = (status = 'PROCESSING'),
            status = CASE WHEN status = 'PROCESSING' THEN status ELSE '{RESET.target}' END,
            skip_cause = NULL, skipped_because_of = NULL, publish_after = NULL, publishes = 0,
-           due_at = CASE WHEN status = 'PROCESSING' THEN due_at END, waits_on = NULL,
+           due_at = CASE WHEN status = 'PROCESSING' THEN due_at END,
+           waits_on = CASE WHEN awaits_elements THEN waits_on END,
+           elements = CASE WHEN status = 'PROCESSING' THEN elements END,
            retried = CASE WHEN status = 'PROCESSING' THEN retried ELSE 0 END,
            changed_at = clock_timestamp()
      WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids)
-       AND (status IN {any_of((*RESET.sources, Status.PROCESSING))} OR due_at IS NOT NULL)
+       AND element = -1 AND (status IN {any_of((*RESET.sources, Status.PROCESSING))} OR due_at IS NOT NULL)
 """)
 
 
 _FORGET = text("""
     UPDATE batch_task SET waits_on = NULL
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids) AND waits_on IS NOT NULL
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids) AND element = -1
+       AND waits_on IS NOT NULL
 """)
 
 
@@ -90,7 +93,7 @@ _BRING_BACK = text(f"""
        SET status = '{BRING_BACK.target}', skip_cause = NULL, skipped_because_of = NULL, retried = 0, waits_on = NULL,
            changed_at = clock_timestamp()
      WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids)
-       AND status IN {any_of(BRING_BACK.sources)}
+       AND element = -1 AND status IN {any_of(BRING_BACK.sources)}
        AND skip_cause IN ('{SkipCause.UPSTREAM_FAILED}', '{SkipCause.RULE}')
 """)
 
@@ -102,7 +105,7 @@ def bring_back(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> None
 
 _FILE_ARRIVED = text("""
     UPDATE batch_task SET awaits_file = false, quiet_at = NULL
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND awaits_file
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = -1 AND awaits_file
 """)
 
 
@@ -126,17 +129,19 @@ _END_BATCH = Prepared(
            status = CASE WHEN EXISTS (
                SELECT FROM batch_task t
                  JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
-                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.status = 'CANCELLED'
+                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+                  AND t.status = 'CANCELLED'
            ) THEN 'CANCELLED' WHEN EXISTS (
                SELECT FROM batch_task t
                  JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
-                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id
+                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
                   AND t.status = 'ERROR' AND NOT tv.allow_failure
            ) THEN 'ERROR' ELSE 'SUCCESS' END
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND b.status IN {any_of(END.sources)}
        AND (
            SELECT t.task_id FROM batch_task t
-            WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.status IN {any_of(OPEN)}
+            WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+              AND t.status IN {any_of(OPEN)}
             LIMIT 1
        ) IS NULL
     RETURNING status, (SELECT v.notify IS NOT NULL FROM workflow_version v WHERE v.version_id = b.version_id) AS tells

@@ -41,7 +41,7 @@ _NEWEST = text("""
 
 _DIFFERENCES = text(f"""
     WITH of_version AS (
-        SELECT v.version_id, v.task_id, v.kind, v.rule, v.disabled, v.condition, v.file, v.config, ARRAY(
+        SELECT v.version_id, v.task_id, v.kind, v.rule, v.disabled, v.condition, v.file, v.map, v.config, ARRAY(
                    SELECT d.parent_id FROM task_dependency d
                     WHERE d.version_id = v.version_id AND d.child_id = v.task_id ORDER BY d.parent_id
                ) AS parents
@@ -52,7 +52,8 @@ _DIFFERENCES = text(f"""
                 WHEN n.task_id IS NULL THEN '{Difference.REMOVED}'
                 WHEN (o.kind, o.rule, o.disabled, o.config, o.parents)
                      = (n.kind, n.rule, n.disabled, n.config, n.parents)
-                     AND (o.file, o.condition) IS NOT DISTINCT FROM (n.file, n.condition) THEN '{Difference.SAME}'
+                     AND (o.file, o.condition, o.map) IS NOT DISTINCT FROM (n.file, n.condition, n.map)
+                THEN '{Difference.SAME}'
                 ELSE '{Difference.CHANGED}' END AS difference
       FROM (SELECT * FROM of_version WHERE version_id = :before) o
       FULL JOIN (SELECT * FROM of_version WHERE version_id = :after) n ON n.task_id = o.task_id
@@ -94,8 +95,10 @@ _COLLECTS_ON = """(
 
 _FIT_TASKS = text(f"""
     UPDATE batch_task t
-       SET position = v.position, version_id = v.version_id, waits_on = NULL,
-           awaits_file = CASE WHEN {_COLLECTS_ON} THEN t.awaits_file ELSE v.file IS NOT NULL AND NOT EXISTS (
+       SET position = v.position - CASE WHEN t.element = -1 THEN 0 ELSE 1 END, version_id = v.version_id,
+           waits_on = NULL,
+           awaits_file = t.element = -1 AND CASE WHEN {_COLLECTS_ON} THEN t.awaits_file
+               ELSE v.file IS NOT NULL AND NOT EXISTS (
                SELECT FROM file_log f
                 WHERE f.workflow_id = t.workflow_id AND f.batch_id = t.batch_id AND f.task_id = t.task_id
                   AND f.decision = 'TAKEN'

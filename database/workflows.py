@@ -37,6 +37,7 @@ class NewTask:
     reads_results: Sequence[str] = ()
     #: The channels by which people are told of this task itself, as JSON values.
     notify: Sequence[Mapping[str, Any]] = ()
+    map: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,14 @@ _CREATE_TASK_VERSION = text("""
     INSERT INTO task_version (version_id, task_id, position, kind, rule, parents, allow_failure, disabled,
                               success_may_skip, lease_seconds, max_takeovers, retries, retry_delay_seconds,
                               retry_max_delay_seconds, timeout_seconds, awaits_completion, notify, condition,
-                              reads_results, file, config)
+                              reads_results, map, file, config)
     VALUES (:version_id, :task_id, :position, :kind, :rule, :parents, :allow_failure, :disabled,
             :success_may_skip, :lease_seconds, :max_takeovers, :retries, :retry_delay_seconds,
             :retry_max_delay_seconds, :timeout_seconds, :awaits_completion, :notify, :condition,
-            CAST(:reads_results AS text[]), :file, :config)
+            CAST(:reads_results AS text[]), :map, :file, :config)
 """).bindparams(
     bindparam("notify", type_=JSONB(none_as_null=True)),
+    bindparam("map", type_=JSONB(none_as_null=True)),
     bindparam("file", type_=JSONB(none_as_null=True)),
     bindparam("config", type_=JSONB),
 )
@@ -150,7 +152,7 @@ def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Seque
     names = [task.name for task in tasks]
     tx.execute(_CREATE_TASKS, {"workflow_id": workflow_id, "names": names})
     ids = {row.name: row.task_id for row in tx.execute(_TASK_IDS, {"workflow_id": workflow_id, "names": names})}
-    positions = {name: position for position, name in enumerate(names)}
+    positions = _positions(tasks)
     rows = [
         {
             # The other columns are called as the fields; those that are no columns have no place in the statement.
@@ -159,6 +161,7 @@ def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Seque
             "task_id": ids[task.name],
             "position": positions[task.name],
             "parents": len(task.needs),
+            "map": None if task.map is None else dict(task.map),
             "file": None if task.file is None else dict(task.file),
             "config": dict(task.config),
             "reads_results": list(task.reads_results),
@@ -180,6 +183,16 @@ def _store_tasks(tx: Connection, workflow_id: int, version_id: int, tasks: Seque
     if edges:
         tx.execute(_CREATE_DEPENDENCIES, {"version_id": version_id, "edges": edges})
     analyze_if_outgrown(tx, ["task_version", "task_dependency"], max(len(rows), len(edges)))
+
+
+def _positions(tasks: Sequence[NewTask]) -> dict[str, int]:
+    """The place of each task in the order of locks; a mapped task leaves the one before its own to its elements."""
+    positions: dict[str, int] = {}
+    free = 0
+    for task in tasks:
+        positions[task.name] = free if task.map is None else free + 1
+        free = positions[task.name] + 1
+    return positions
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from alembic import context
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -14,9 +16,12 @@ MIGRATION_LOCK = 5_218_447_301
 url = make_url(context.config.get_main_option("sqlalchemy.url", "")).set(drivername="postgresql+psycopg2")
 engine = create_engine(url)
 with engine.connect() as connection:
-    # The lock comes first: two instances that start at once upgrade one after the other. It belongs to the session
-    # and not to the transaction, because lock_timeout would cut off the wait of the second one.
-    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+    # The lock comes first: two instances that start at once upgrade one after the other. It belongs to the session,
+    # because an upgrade has several transactions. It is asked for again and again instead of being waited for: an index
+    # that is built CONCURRENTLY waits for everybody who is in a statement, and so for whoever waits here.
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK}).scalar_one():
+        connection.rollback()
+        time.sleep(0.2)
     connection.execute(text("SET lock_timeout = '10s'"))
     connection.execute(text("SET statement_timeout = '10min'"))
     connection.commit()

@@ -21,7 +21,7 @@ from pythonjsonlogger.json import JsonFormatter
 from run.redaction import redacted
 
 #: What a line may say beside its message.
-FIELDS = ("workflow", "batch", "task", "attempt", "message_id", "message_kind", "status", "duration_ms")
+FIELDS = ("workflow", "batch", "task", "element", "attempt", "message_id", "message_kind", "status", "duration_ms")
 _TRACE_KEY = "logging.googleapis.com/trace"
 
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=MappingProxyType({}))

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from database.completions import StoredCompletion
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.sessions import Database
 from database.workflows import NewTask, NewVersion, StoredVersion, current_version, find_task_by_name, store_version
 from run.engine.batch_identity import join_batch_by_id
@@ -18,7 +18,8 @@ from run.engine.channels import Channels
 from run.engine.completions import take_completion
 from run.engine.due import DueTasks
 from run.engine.life import TaskLife
-from run.engine.moves import Moves, TaskOfBatch, Who
+from run.engine.moved import TaskOfBatch, Who
+from run.engine.moves import Moves
 from run.engine.notifier import Notifier
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.handlers.sweep import SweepHandler
@@ -200,14 +201,14 @@ class EngineRoom:
         key: BatchKey = joined.key
         return key
 
-    def key(self, task: str, batch_id: str = "2024-03", workflow: str = "cake") -> TaskKey:
+    def key(self, task: str, batch_id: str = "2024-03", workflow: str = "cake", element: int | None = None) -> TaskKey:
         found = self.database.transact(lambda tx: find_task_by_name(tx, workflow, task))
         assert found is not None, task
-        return TaskKey(found.workflow_id, batch_id, found.task_id)
+        return TaskKey(found.workflow_id, batch_id, found.task_id, WHOLE if element is None else element)
 
-    def execute(self, task: str, batch_id: str = "2024-03", workflow: str = "cake") -> None:
-        """Deliver the message of one task."""
-        self.life.execute(self.key(task, batch_id, workflow))
+    def execute(self, task: str, batch_id: str = "2024-03", workflow: str = "cake", element: int | None = None) -> None:
+        """Deliver the message of one task, or of one element of it."""
+        self.life.execute(self.key(task, batch_id, workflow, element))
 
     def deliver_all(self) -> None:
         """Deliver messages, and those that they cause, until none is left."""
@@ -218,7 +219,8 @@ class EngineRoom:
         """Deliver the message that was published first."""
         message = self.publisher.messages.pop(0)
         workflow_id = self.rows("SELECT workflow_id FROM task WHERE task_id = :t", t=message["task_id"])[0][0]
-        self.life.execute(TaskKey(workflow_id, message["batch_id"], message["task_id"]))
+        element = message.get("element", WHOLE)
+        self.life.execute(TaskKey(workflow_id, message["batch_id"], message["task_id"], element))
 
     def sweep(self) -> dict[str, int]:
         """Sweep once; what it did apart from what it did not."""
@@ -245,16 +247,19 @@ class EngineRoom:
         attempt: int | None = None,
         result: Any = None,
         error: str | None = None,
+        element: int | None = None,
     ) -> None:
         """Take a completion message, and publish what it has released."""
-        key = self.key(task)
+        key = self.key(task, element=element)
         said = StoredCompletion(status, result, error)
         checked = self.database.transact(lambda tx: take_completion(tx, key, attempt, said))
-        self.life.publish(key.batch_id, checked.released)
+        self.life.publish(key.batch_id, checked.released, checked.elements)
 
-    def task(self, task: str, batch_id: str = "2024-03", workflow: str = "cake") -> TaskOfBatch:
+    def task(
+        self, task: str, batch_id: str = "2024-03", workflow: str = "cake", element: int | None = None
+    ) -> TaskOfBatch:
         """How a person names a task of a batch."""
-        return TaskOfBatch(workflow, batch_id, task)
+        return TaskOfBatch(workflow, batch_id, task, element)
 
     def published(self) -> list[str]:
         """The names of the tasks whose messages wait on the list."""
@@ -266,11 +271,19 @@ class EngineRoom:
         rows = self.rows(
             "SELECT t.name, b.status || COALESCE(':' || b.skip_cause, '') FROM batch_task b "
             "JOIN task t USING (task_id) JOIN workflow w ON w.workflow_id = t.workflow_id "
-            "WHERE w.name = :w AND b.batch_id = :b ORDER BY b.position",
+            "WHERE w.name = :w AND b.batch_id = :b AND b.element = -1 ORDER BY b.position",
             w=workflow,
             b=batch_id,
         )
         return dict(map(tuple, rows))
+
+    def elements(self, task: str, batch_id: str = "2024-03") -> list[str]:
+        """The status of each element of a task in order."""
+        key = self.key(task, batch_id)
+        statement = (
+            "SELECT status FROM batch_task WHERE batch_id = :b AND task_id = :t AND element >= 0 ORDER BY element"
+        )
+        return [status for (status,) in self.rows(statement, b=batch_id, t=key.task_id)]
 
     def batch_status(self, batch_id: str = "2024-03") -> str:
         status: str = self.rows("SELECT status FROM task_batch WHERE batch_id = :b", b=batch_id)[0][0]
@@ -280,7 +293,7 @@ class EngineRoom:
         """(attempt, status, error) of each attempt of a task."""
         return self.rows(
             "SELECT attempt, status, error FROM task_log JOIN task t USING (task_id) "
-            "WHERE t.name = :n ORDER BY attempt",
+            "WHERE t.name = :n AND element = -1 ORDER BY attempt",
             n=task,
         )
 
@@ -316,6 +329,7 @@ def _task(name: str, needs: Sequence[str], details: Mapping[str, Any]) -> NewTas
         condition=details.get("condition"),
         reads_results=details.get("reads_results", ()),
         notify=details.get("notify", ()),
+        map=details.get("map"),
         file=details.get("file"),
         config=details.get("config", {}),
     )

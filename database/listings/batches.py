@@ -13,12 +13,15 @@ from sqlalchemy import Connection, Row, text
 from database.errors import Missing
 from database.facts import OpenTask, open_tasks
 from database.keys import BatchKey
+from database.listings.elements import ListedElement, elements_that_tell
 from database.listings.errors import GIST
 from database.listings.workflows import newest_version
 from database.statuses import OPEN, any_of
 
 #: As many tasks or attempts of one batch as anybody reads.
 MOST_OF_A_BATCH = 10_000
+#: As many elements as are shown beside the tasks; there is a listing of their own for all of them.
+MOST_ELEMENTS_OF_A_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ _BATCH_COLUMNS = """
            b.deadline_at, b.deadline_missed_at,
            (SELECT COALESCE(jsonb_object_agg(c.status, c.tasks), '{}')
               FROM (SELECT t.status, count(*) AS tasks FROM batch_task t
-                     WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id GROUP BY t.status) c) AS tasks,
+                     WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+                     GROUP BY t.status) c) AS tasks,
            clock_timestamp() AS read_at
 """
 _BATCH_NAMES = """
@@ -129,6 +133,8 @@ class ListedTask:
     awaits_file: bool
     pattern: str | None
     open_parents: tuple[str, ...]
+    #: How many elements of a mapped task, whose list was read, have which status; None of other tasks.
+    elements: Mapping[str, int] | None
     cancellations: tuple[ListedCancellation, ...]
 
 
@@ -139,6 +145,8 @@ class ShownBatch:
     batch: ListedBatch
     tasks: tuple[ListedTask, ...]
     open_tasks: tuple[OpenTask, ...]
+    #: The elements that have failed, and then those that somebody has begun; not all, where they are very many.
+    elements: tuple[ListedElement, ...]
 
 
 # A task that the batch's version no longer has is shown as the last version before it had it.
@@ -155,15 +163,22 @@ _TASKS = text(f"""
            CASE WHEN bt.status = 'WAITING' THEN ARRAY(
                SELECT pt.name FROM task_dependency d
                  JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
-                                  AND p.task_id = d.parent_id
+                                  AND p.task_id = d.parent_id AND p.element = -1
                  JOIN task pt ON pt.task_id = d.parent_id
                 WHERE d.version_id = b.version_id AND d.child_id = bt.task_id AND p.status IN {any_of(OPEN)}
                 ORDER BY p.position
-           ) ELSE '{{}}' END AS open_parents
+           ) ELSE '{{}}' END AS open_parents,
+           CASE WHEN bt.elements IS NOT NULL THEN (
+               SELECT COALESCE(jsonb_object_agg(c.status, c.elements), '{{}}')
+                 FROM (SELECT e.status, count(*) AS elements FROM batch_task e
+                        WHERE e.workflow_id = bt.workflow_id AND e.batch_id = bt.batch_id AND e.task_id = bt.task_id
+                          AND e.element >= 0 AND e.element < bt.elements GROUP BY e.status) c
+           ) END AS elements
       FROM task_batch b
       JOIN workflow w ON w.workflow_id = b.workflow_id
       JOIN workflow_version v ON v.version_id = b.version_id
       JOIN batch_task bt ON bt.workflow_id = b.workflow_id AND bt.batch_id = b.batch_id
+                        AND bt.element = -1
       JOIN task t ON t.task_id = bt.task_id
       LEFT JOIN task_version own ON own.version_id = b.version_id AND own.task_id = bt.task_id
       LEFT JOIN LATERAL (
@@ -175,7 +190,7 @@ _TASKS = text(f"""
       JOIN task_version tv ON tv.version_id = COALESCE(own.version_id, older.version_id) AND tv.task_id = bt.task_id
       LEFT JOIN task s ON s.task_id = bt.skipped_because_of
       LEFT JOIN task_log l ON l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id
-                          AND l.task_id = bt.task_id AND l.attempt = bt.attempt
+                          AND l.task_id = bt.task_id AND l.element = -1 AND l.attempt = bt.attempt
       LEFT JOIN file_log f ON f.workflow_id = bt.workflow_id AND f.batch_id = bt.batch_id
                           AND f.task_id = bt.task_id AND f.decision = 'TAKEN'
      CROSS JOIN LATERAL (
@@ -192,7 +207,7 @@ _TASKS = text(f"""
 _CANCELLATIONS = text(f"""
     SELECT t.name AS task, c.attempt, c.requested_at, c.due_at, c.tries, left(c.problem, 1000) AS problem
       FROM workflow w
-      JOIN cancellation c ON c.workflow_id = w.workflow_id
+      JOIN cancellation c ON c.workflow_id = w.workflow_id AND c.element = -1
       JOIN task t ON t.task_id = c.task_id
      WHERE w.name = :workflow AND c.batch_id = :batch
      ORDER BY c.task_id, c.attempt LIMIT {MOST_OF_A_BATCH}
@@ -223,7 +238,10 @@ def show_batch(tx: Connection, workflow: str, batch: str) -> ShownBatch:
         ending[task].append(ListedCancellation(*cancellation))
     tasks = tuple(_task(row, ending) for row in tx.execute(_TASKS, named))
     key = BatchKey(tx.execute(_WORKFLOW_ID, named).scalar_one(), batch)
-    return ShownBatch(found, tasks, tuple(open_tasks(tx, key)))
+    elements: Sequence[ListedElement] = ()
+    if any(task.elements for task in tasks):
+        elements = elements_that_tell(tx, workflow, batch, most=MOST_ELEMENTS_OF_A_BATCH)
+    return ShownBatch(found, tasks, tuple(open_tasks(tx, key)), tuple(elements))
 
 
 def _task(row: Row[Any], ending: Mapping[str, Sequence[ListedCancellation]]) -> ListedTask:
@@ -233,9 +251,10 @@ def _task(row: Row[Any], ending: Mapping[str, Sequence[ListedCancellation]]) -> 
 
 @dataclass(frozen=True)
 class ListedAttempt:
-    """One attempt of a task, with its whole error and what the other side has told."""
+    """One attempt of a task, or of an element, with its whole error and what the other side has told."""
 
     task: str
+    element: int | None
     attempt: int
     status: str
     started_at: datetime
@@ -245,17 +264,19 @@ class ListedAttempt:
 
 
 _ATTEMPTS = text(f"""
-    SELECT t.name AS task, l.attempt, l.status, l.started_at, l.ended_at, l.error, l.details
+    SELECT t.name AS task, NULLIF(l.element, -1) AS element, l.attempt, l.status, l.started_at, l.ended_at, l.error,
+           l.details
       FROM workflow w
       JOIN task_log l ON l.workflow_id = w.workflow_id
       JOIN batch_task bt ON bt.workflow_id = l.workflow_id AND bt.batch_id = l.batch_id AND bt.task_id = l.task_id
+                        AND bt.element = l.element
       JOIN task t ON t.task_id = l.task_id
      WHERE w.name = :workflow AND l.batch_id = :batch
-     ORDER BY bt.position, t.name, l.attempt LIMIT {MOST_OF_A_BATCH}
+     ORDER BY l.element >= 0, bt.position, t.name, l.element, l.attempt LIMIT {MOST_OF_A_BATCH}
 """)
 
 
 def list_attempts(tx: Connection, workflow: str, batch: str) -> list[ListedAttempt]:
-    """The history of a batch: the attempts of each task in order."""
+    """The history of a batch: the attempts of each task in order, and then those of elements."""
     rows = tx.execute(_ATTEMPTS, {"workflow": workflow, "batch": batch})
     return [ListedAttempt(**row._asdict()) for row in rows]

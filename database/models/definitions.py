@@ -112,6 +112,8 @@ class TaskVersion(Row):
     awaits_completion: Mapped[bool] = mapped_column(server_default="false")
     #: The channels by which people are told of this task itself; None where nobody is.
     notify: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    #: What a mapped task is mapped over.
+    map: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     file: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     #: The CEL condition without which the task is skipped.
     condition: Mapped[str | None]

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Integer,
     UniqueConstraint,
     func,
     text,
@@ -19,6 +20,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from database.models.row import Row, now, one_of
 from database.statuses import BatchStatus, SkipCause, Status
+
+
+def _element() -> Mapped[int]:
+    return mapped_column(Integer, primary_key=True, server_default="-1", autoincrement=False)
 
 
 class TaskBatch(Row):
@@ -78,8 +83,15 @@ class BatchTask(Row):
         ForeignKeyConstraint(["workflow_id", "batch_id"], ["task_batch.workflow_id", "task_batch.batch_id"]),
         CheckConstraint(one_of("status", Status), name="status"),
         CheckConstraint("(status = 'NEW') = (publish_after IS NOT NULL)", name="publish_after"),
-        # An open attempt is in somebody's hands, or the sweep goes on with it when it is due: one of the two.
-        CheckConstraint("status <> 'PROCESSING' OR (lease_until IS NULL) <> (due_at IS NULL)", name="open_attempt"),
+        # An open attempt is in somebody's hands, or due, or its elements end it: one of the three.
+        CheckConstraint(
+            "status <> 'PROCESSING' OR num_nonnulls(lease_until, due_at, NULLIF(awaits_elements, false)) = 1",
+            name="open_attempt",
+        ),
+        CheckConstraint("awaits_elements = (status = 'PROCESSING' AND elements IS NOT NULL)", name="awaits_elements"),
+        CheckConstraint("elements IS NULL OR status NOT IN ('WAITING', 'NEW')", name="elements_of_open"),
+        CheckConstraint("elements IS NULL OR (elements >= 0 AND element = -1)", name="elements"),
+        CheckConstraint("element >= -1 AND (element >= 0) = (item IS NOT NULL)", name="element"),
         CheckConstraint("(token IS NOT NULL) = (lease_until IS NOT NULL)", name="token"),
         CheckConstraint("lease_until IS NULL OR status = 'PROCESSING'", name="lease_until"),
         CheckConstraint("status <> 'NEW' OR (due_at IS NULL AND NOT ending)", name="ready"),
@@ -104,6 +116,7 @@ class BatchTask(Row):
             "workflow_id",
             "batch_id",
             "task_id",
+            "element",
             postgresql_where=text("status IN ('WAITING', 'NEW', 'PROCESSING')"),
         ),
         Index("ix_batch_task_to_publish", "publish_after", postgresql_where=text("status = 'NEW'")),
@@ -115,6 +128,9 @@ class BatchTask(Row):
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
+    #: -1 is the task itself; the elements of a mapped task count from 0.
+    element: Mapped[int] = _element()
+    #: The place in the order of locks: elements stand right before their task.
     position: Mapped[int]
     #: The version of its batch, once more: a claim that has waited while the batch moved to another sees it here.
     version_id: Mapped[int | None]
@@ -137,8 +153,14 @@ class BatchTask(Row):
     retried: Mapped[int] = mapped_column(server_default="0")
     #: Whether the outside work of an attempt that was taken away is not confirmed to have ended.
     ending: Mapped[bool] = mapped_column(server_default="false")
-    #: One open parent of many: as long as it is open, the success of another parent decides nothing.
+    #: One open parent of many, or one open element: as long as it is, another one's success decides nothing.
     waits_on: Mapped[int | None]
+    #: Whether the open attempt ends with the last of its elements.
+    awaits_elements: Mapped[bool] = mapped_column(server_default="false")
+    #: How many elements its list had when it was last read; what lies beyond is left from a longer one.
+    elements: Mapped[int | None]
+    #: What an element is for: one item of the list.
+    item: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
     takeovers: Mapped[int] = mapped_column(server_default="0")
     #: Whether its file is still missing or, if it takes many, some of them may be.
     awaits_file: Mapped[bool] = mapped_column(server_default="false")
@@ -160,8 +182,8 @@ class TaskLog(Row):
     __tablename__ = "task_log"
     __table_args__ = (
         ForeignKeyConstraint(
-            ["workflow_id", "batch_id", "task_id"],
-            ["batch_task.workflow_id", "batch_task.batch_id", "batch_task.task_id"],
+            ["workflow_id", "batch_id", "task_id", "element"],
+            ["batch_task.workflow_id", "batch_task.batch_id", "batch_task.task_id", "batch_task.element"],
         ),
         CheckConstraint("status IN ('PROCESSING', 'SUCCESS', 'ERROR', 'SKIPPED', 'CANCELLED')", name="status"),
         CheckConstraint("(status = 'PROCESSING') = (ended_at IS NULL)", name="ended_at"),
@@ -173,6 +195,7 @@ class TaskLog(Row):
             "workflow_id",
             "batch_id",
             "task_id",
+            "element",
             unique=True,
             postgresql_where=text("status = 'PROCESSING'"),
         ),
@@ -181,6 +204,7 @@ class TaskLog(Row):
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
+    element: Mapped[int] = _element()
     attempt: Mapped[int] = mapped_column(primary_key=True)
     #: The task's own file as the attempt began: whoever takes the attempt over reads the same generation.
     file_log_id: Mapped[int | None] = mapped_column(ForeignKey("file_log.file_log_id"))
@@ -201,14 +225,15 @@ class AttemptFile(Row):
     __tablename__ = "attempt_file"
     __table_args__ = (
         ForeignKeyConstraint(
-            ["workflow_id", "batch_id", "task_id", "attempt"],
-            ["task_log.workflow_id", "task_log.batch_id", "task_log.task_id", "task_log.attempt"],
+            ["workflow_id", "batch_id", "task_id", "element", "attempt"],
+            [f"task_log.{column}" for column in ("workflow_id", "batch_id", "task_id", "element", "attempt")],
         ),
     )
 
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
+    element: Mapped[int] = _element()
     attempt: Mapped[int] = mapped_column(primary_key=True)
     file_log_id: Mapped[int] = mapped_column(ForeignKey("file_log.file_log_id"), primary_key=True)
 
@@ -219,8 +244,8 @@ class Completion(Row):
     __tablename__ = "completion"
     __table_args__ = (
         ForeignKeyConstraint(
-            ["workflow_id", "batch_id", "task_id"],
-            ["batch_task.workflow_id", "batch_task.batch_id", "batch_task.task_id"],
+            ["workflow_id", "batch_id", "task_id", "element"],
+            ["batch_task.workflow_id", "batch_task.batch_id", "batch_task.task_id", "batch_task.element"],
         ),
         CheckConstraint("status IN ('SUCCESS', 'ERROR')", name="status"),
         CheckConstraint("attempt >= 1", name="attempt"),
@@ -229,6 +254,7 @@ class Completion(Row):
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
+    element: Mapped[int] = _element()
     attempt: Mapped[int] = mapped_column(primary_key=True)
     status: Mapped[str]
     result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
@@ -242,8 +268,8 @@ class Cancellation(Row):
     __tablename__ = "cancellation"
     __table_args__ = (
         ForeignKeyConstraint(
-            ["workflow_id", "batch_id", "task_id", "attempt"],
-            ["task_log.workflow_id", "task_log.batch_id", "task_log.task_id", "task_log.attempt"],
+            ["workflow_id", "batch_id", "task_id", "element", "attempt"],
+            [f"task_log.{column}" for column in ("workflow_id", "batch_id", "task_id", "element", "attempt")],
         ),
         CheckConstraint("tries >= 0", name="tries"),
         Index("ix_cancellation_due_at", "due_at"),
@@ -252,9 +278,12 @@ class Cancellation(Row):
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
+    element: Mapped[int] = _element()
     attempt: Mapped[int] = mapped_column(primary_key=True)
     #: The version whose configuration the attempt had.
     version_id: Mapped[int] = mapped_column(ForeignKey("workflow_version.version_id"))
+    #: The item that it had, if it was an element's.
+    item: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
     handle: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     requested_at: Mapped[datetime] = mapped_column(server_default=now())
     due_at: Mapped[datetime]

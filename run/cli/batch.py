@@ -98,7 +98,8 @@ def show(workflow: str, batch_id: str, attempts: bool, as_json: bool) -> None:
     if as_json:
         reasons = reasons_by_task(shown)
         tasks = [{**vars(task), "reasons": reasons.get(task.task, ())} for task in shown.tasks]
-        told = {"tasks": tasks, "audit": looked.moves, "notifications": looked.notifications}
+        told = {"tasks": tasks, "elements": looked.shown.elements}
+        told |= {"audit": looked.moves, "notifications": looked.notifications}
         print_json({**vars(shown.batch), **told} | ({"attempts": looked.history} if attempts else {}))
         return
     lines = [Text(in_one_line(how_it_went(one)), "dim") for one in looked.notifications]

@@ -12,11 +12,15 @@ from rich.text import Text
 
 from database.listings.audit import ListedMove
 from database.listings.batches import ListedAttempt, ListedBatch, ListedCancellation, ListedTask, ShownBatch
+from database.listings.elements import ListedElement
 from database.statuses import SkipCause, Status
 from run.cli.escaping import in_lines, in_one_line
 from run.cli.printing import below, mark, moment, styled
 from run.cli.waiting import in_words, reasons_by_task
 from run.workflows.durations import duration
+
+#: As many elements as are shown below their task.
+MOST_ELEMENTS = 10
 
 
 def batch_view(shown: ShownBatch) -> Group:
@@ -29,6 +33,7 @@ def batch_view(shown: ShownBatch) -> Group:
         lines.append(_task_line(task, width, now))
         waits = [in_words(reason, task, now) for reason in reasons.get(task.task, ())]
         lines += [below(line) for line in _remarks(task, waits)]
+        lines += [below(line) for line in _element_lines(task, shown.elements, now)]
     return Group(*lines)
 
 
@@ -106,6 +111,22 @@ def _facts(task: ListedTask, now: datetime) -> Iterator[str]:
         yield "not in this version any more"
 
 
+def _element_lines(task: ListedTask, elements: Sequence[ListedElement], now: datetime) -> Iterator[Text]:
+    if task.elements is None:
+        return
+    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(task.elements.items()))
+    yield Text(f"elements: {counts or 'none'}", "dim")
+    told = [element for element in elements if element.task == task.task]
+    for element in told[:MOST_ELEMENTS]:
+        took = "" if element.started_at is None else f"  {duration((element.ended_at or now) - element.started_at)}"
+        number, status = f"[{element.element}]", styled(element.status)
+        yield Text.assemble(mark(element.status), f" {number} ", status, (f"  attempt {element.attempt}{took}", "dim"))
+        if element.error:
+            yield Text(in_lines(f"    {element.error}"), "red")
+    if len(told) > MOST_ELEMENTS:
+        yield Text(f"and more: task elements {task.task} lists them all", "dim")
+
+
 def _remarks(task: ListedTask, waits: Sequence[str]) -> Iterator[Text]:
     if task.error:
         yield Text(in_lines(task.error), "red" if task.status == Status.ERROR else "dim")
@@ -156,7 +177,8 @@ def _being_ended(cancellation: ListedCancellation) -> str:
 
 def _attempt_line(attempt: ListedAttempt) -> Text:
     took = f" for {duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
-    named = f" {attempt.task} attempt {attempt.attempt}  "
+    element = "" if attempt.element is None else f"[{attempt.element}]"
+    named = f" {attempt.task}{element} attempt {attempt.attempt}  "
     return Text.assemble(
         mark(attempt.status), named, styled(attempt.status), (f"  {moment(attempt.started_at)} UTC{took}", "dim")
     )

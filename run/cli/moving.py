@@ -15,7 +15,8 @@ from run.cli.options import actor_option, json_option
 from run.cli.printing import print_json
 
 if TYPE_CHECKING:
-    from run.engine.moves import MoveResult, Moves, Who
+    from run.engine.moved import MoveResult, Who
+    from run.engine.moves import Moves
 
 _reason_option = click.option("--reason", help="Why, for the audit.")
 
@@ -44,7 +45,7 @@ def moving(command: Callable[..., None]) -> Callable[..., None]:
 
 def carry_out(by_hand: ByHand, workflow: str, batch_id: str, move: Callable[[Moves, Who], MoveResult]) -> None:
     """Move a batch, or a task of it, and say what has come of it."""
-    from run.engine.moves import Who  # noqa: PLC0415  # It imports Google's clients, which take seconds.
+    from run.engine.moved import Who  # noqa: PLC0415  # It imports Google's clients, which take seconds.
 
     with open_service() as service:
         result = move(service.moves, Who(by_hand.actor, by_hand.reason))

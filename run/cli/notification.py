@@ -39,7 +39,7 @@ def list_(as_json: bool, limit: int) -> None:
 def send(notification_id: int, actor: str) -> None:
     """Have a notification sent with the next sweep, whatever has become of it."""
 
-    from run.engine.moves import Who  # noqa: PLC0415  # These import all of the service.
+    from run.engine.moved import Who  # noqa: PLC0415  # These import all of the service.
     from run.engine.notifier import tell_again  # noqa: PLC0415
 
     with open_database() as database:

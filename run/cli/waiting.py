@@ -24,6 +24,7 @@ _WORDS = {
     ReasonKind.DEAD_WORKER: "its worker has been silent for longer than its lease; another one goes on {then}",
     ReasonKind.JOB: "its work goes on outside{named} and is asked for {then}",
     ReasonKind.COMPLETION: "waits for a completion message and times out {then}",
+    ReasonKind.ELEMENTS: "{ids} are open",
     ReasonKind.HANDED_BACK: "the other side did not answer, or its worker had to end; it goes on {then}",
 }
 

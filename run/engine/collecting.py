@@ -16,13 +16,19 @@ from database.collecting import (
     stop_if_quiet,
     tasks_awaiting_more,
 )
-from database.dependencies import Locked, lock_descendants, lock_tasks
+from database.dependencies import Locked, lock_descendants_with_elements, lock_tasks
 from database.files import Arrival
 from database.keys import BatchKey, TaskKey
 from database.sessions import Transaction
 from database.statuses import FileDecision, Status
-from database.transitions import reopen_batch, reset, stop_awaiting_file
-from run.engine.dependency_checker import Checked, check_task, check_with_descendants, reset_with_descendants
+from database.transitions import reopen_batch, stop_awaiting_file
+from run.engine.dependency_checker import (
+    Checked,
+    check_task,
+    check_with_descendants,
+    reset_tasks,
+    reset_with_descendants,
+)
 from run.workflows.definition import FileTrigger, Until
 
 
@@ -107,9 +113,8 @@ def _start(tx: Transaction, key: TaskKey, own: Locked) -> Checked:
 
 
 def _open_again(tx: Transaction, key: TaskKey, until: Until) -> tuple[int, ...]:
-    below = lock_descendants(tx, key)
     # Even when it is about to start: whoever claimed it now would not have what is still to come.
-    reset(tx, key.batch, [task.task_id for task in below])
+    reset_tasks(tx, key.batch, lock_descendants_with_elements(tx, key))
     await_more_files(tx, key, until.quiet_seconds)
     reopen_batch(tx, key.batch)
     return check_with_descendants(tx, key).released

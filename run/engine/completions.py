@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from database.attempts import finish_awaiting
 from database.cancellations import request_cancellation
 from database.completions import StoredCompletion, find_completion, find_terms, store_completion
-from database.dependencies import Locked, lock_tasks
+from database.dependencies import Locked, lock_one
+from database.endings import finish_awaiting
 from database.keys import TaskKey
 from database.sessions import Transaction
 from database.statuses import OPEN, Status
 from run.engine.dependency_checker import Checked
-from run.engine.outcomes import Outcome, as_result, check_what_follows, failed
+from run.engine.elements import check_what_follows
+from run.engine.outcomes import Outcome, as_result, failed
 from run.engine.stored_values import storable
 from run.errors import Rejected
 from run.redaction import redacted
@@ -22,19 +23,21 @@ def take_completion(tx: Transaction, key: TaskKey, attempt: int | None, said: St
     Raises Rejected, and nothing has changed, when the task's work is never outside, or this cannot be the outcome of
     an attempt that is open or to come.
     """
-    locked = lock_tasks(tx, key.batch, [key.task_id])
+    own = lock_one(tx, key)
     terms = find_terms(tx, key)
-    if not locked or terms is None:
-        raise Rejected(f"there is no batch {key.batch_id!r} with a task {key.task_id}")
+    if own is None or terms is None:
+        raise Rejected(no_such(key))
+    if own.is_mapped and not key.is_element:
+        raise Rejected(f"task {terms.task} is mapped; say which element is done")
     if not terms.awaits_completion:
         raise Rejected(f"task {terms.task} does its own work; nobody else can say that it is done")
-    meant = _attempt_meant(locked[0], attempt)
+    meant = _attempt_meant(own, attempt)
     before = find_completion(tx, key, meant)
     if before is not None and before != said:
         raise Rejected(f"attempt {meant} of task {terms.task} was said to be {before.status} before, in other words")
     if before is not None:
         return Checked()
-    _refuse_what_cannot_be(locked[0], meant, terms.task)
+    _refuse_what_cannot_be(own, meant, terms.task)
     store_completion(tx, key, meant, said)
     return apply_kept(tx, key, meant)
 
@@ -47,12 +50,10 @@ def apply_kept(tx: Transaction, key: TaskKey, attempt: int) -> Checked:
 
 def time_out(tx: Transaction, key: TaskKey) -> Checked:
     """End an attempt whose completion message has not come in time."""
-    locked = lock_tasks(tx, key.batch, [key.task_id])
-    if not locked or not (locked[0].awaits_completion and locked[0].is_due):
+    own = lock_one(tx, key)
+    if own is None or not (own.awaits_completion and own.is_due):
         return Checked()
-    return _end(
-        tx, key, locked[0].attempt, failed("timed out: no completion message has come", passing=True, ending=True)
-    )
+    return _end(tx, key, own.attempt, failed("timed out: no completion message has come", passing=True, ending=True))
 
 
 def outcome_of(said: StoredCompletion) -> Outcome:
@@ -61,6 +62,13 @@ def outcome_of(said: StoredCompletion) -> Outcome:
     if said.status == Status.SUCCESS:
         return Outcome(Status.SUCCESS, details=redacted(storable(details)), result=as_result(said.result))
     return failed(said.error or "the outside system said ERROR, and no more", details, passing=True)
+
+
+def no_such(key: TaskKey) -> str:
+    """Why a message that means a batch task which is not there is rejected."""
+    if key.is_element:
+        return f"there is no element {key.element} of task {key.task_id} in batch {key.batch_id!r}"
+    return f"there is no batch {key.batch_id!r} with a task {key.task_id}"
 
 
 def _attempt_meant(own: Locked, attempt: int | None) -> int:

@@ -16,9 +16,11 @@ from run.workflows.conditions import Condition
 def skip_unless_needed(claimed: Claimed, results: Mapping[str, Any]) -> Outcome | None:
     """The outcome of an attempt whose condition is false; None when its work is to be done, or has been begun.
 
+    Of a mapped task it is asked once, before its list is read, and not of every element.
+
     Raises ConditionError, which is an error of the task and never false, when the condition cannot be evaluated.
     """
-    if claimed.condition is None or claimed.handle is not None:
+    if claimed.condition is None or claimed.handle is not None or claimed.key.is_element:
         return None
     condition = _condition(claimed.condition)
     names = {"batch_id": claimed.key.batch_id, **batch_values(claimed)}

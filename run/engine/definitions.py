@@ -59,6 +59,7 @@ def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:
         condition=task.when,
         reads_results=task.reads_results,
         notify=_channels(task.notify),
+        map=None if task.map is None else task.map.model_dump(mode="json"),
     )
 
 

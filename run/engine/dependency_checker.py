@@ -22,10 +22,13 @@ from database.dependencies import (
     count_parents,
     lock_children,
     lock_descendants,
+    lock_descendants_with_elements,
     lock_tasks,
     lock_with_descendants,
     watch_open_parent,
 )
+from database.elements import drop_elements, watch_open_element
+from database.endings import Ended, finish_mapped
 from database.keys import BatchKey, TaskKey
 from database.sessions import Transaction
 from database.statuses import TERMINAL, SkipCause, Status
@@ -35,6 +38,19 @@ from run.workflows.trigger_rules import UNDECIDED_BY_SUCCESS, Verdict, is_failur
 
 #: A task of more parents than this remembers an open one; counting so few is cheaper than remembering.
 FEW_PARENTS = 16
+
+#: How the attempt of a mapped task ends whose list is read anew.
+READ_ANEW = Ended(
+    Status.CANCELLED, details={"reason": "its list is read anew, because what it is built on has changed"}
+)
+
+
+@dataclass(frozen=True)
+class Elements:
+    """Elements of one mapped task, by their numbers."""
+
+    task_id: int
+    numbers: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,19 @@ class Checked:
     #: Children that were looked at and still wait.
     still_waiting: tuple[int, ...] = ()
     batch_outcome: str | None = None
+    #: Elements to publish, beside the tasks.
+    elements: tuple[Elements, ...] = ()
+
+
+def together(*checked: Checked) -> Checked:
+    """What several checks of one transaction have decided, of which the last knows how the batch stands."""
+    return Checked(
+        released=tuple(task_id for one in checked for task_id in one.released),
+        skipped=tuple(task_id for one in checked for task_id in one.skipped),
+        still_waiting=checked[-1].still_waiting,
+        batch_outcome=checked[-1].batch_outcome,
+        elements=tuple(elements for one in checked for elements in one.elements),
+    )
 
 
 def check_and_trigger_children(tx: Transaction, key: TaskKey, *, succeeded: bool, may_skip: bool) -> Checked:
@@ -77,14 +106,27 @@ def reset_with_descendants(tx: Transaction, key: TaskKey) -> Checked:
     A task that waits, or has not been claimed yet, is left alone; one that is PROCESSING waits again when its attempt
     ends. An ended batch is open again.
     """
-    own, *below = lock_descendants(tx, key)
-    stale = [task.task_id for task in below]
-    if own.status is not Status.NEW:
-        stale.append(own.task_id)
-    reset(tx, key.batch, stale)
+    own, *below = lock_descendants_with_elements(tx, key)
+    reset_tasks(tx, key.batch, below if own.status is Status.NEW else [own, *below])
     # The tasks are locked; so the batch may be now, and the check may end it again at once.
     reopen_batch(tx, key.batch)
     return check_with_descendants(tx, key)
+
+
+def reset_tasks(tx: Transaction, batch: BatchKey, locked: Sequence[Locked]) -> None:
+    """Let these tasks, locked with their elements, wait again, or as soon as their attempts end.
+
+    Elements that nobody has begun are dropped. Without one that works, the end of their task's attempt is now.
+    """
+    reset(tx, batch, [task.task_id for task in locked])
+    awaiting = [task for task in locked if task.awaits_elements]
+    if not awaiting:
+        return
+    drop_elements(tx, batch, [task.task_id for task in awaiting])
+    for task in awaiting:
+        key = TaskKey(batch.workflow_id, batch.batch_id, task.task_id)
+        if not watch_open_element(tx, key):
+            finish_mapped(tx, key, task.attempt, READ_ANEW)
 
 
 def _still_watching(tx: Transaction, key: TaskKey, children: Sequence[Locked]) -> set[int]:

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from database.attempts import Claimed
 from database.cancellations import confirm_ended, note_problem, take_cancellation
-from database.dependencies import lock_batch_tasks, lock_tasks
+from database.dependencies import lock_batch_tasks, lock_one
 from database.facts import open_tasks
 from database.files import LoggedFile, files_of_attempt
 from database.interventions import retry_now
@@ -18,9 +18,11 @@ from database.sessions import Database, Transaction
 from database.sweeping import Due, DueKind, miss_deadline, put_off
 from run.engine.collecting import close_if_quiet
 from run.engine.completions import time_out
-from run.engine.dependency_checker import Checked, check_task
+from run.engine.dependency_checker import Checked, Elements
+from run.engine.elements import check_alone
 from run.engine.life import TaskLife
-from run.engine.moves import Who, cancel_batch
+from run.engine.moved import Who
+from run.engine.moves import cancel_batch
 from run.engine.outcomes import names_for_logs
 from run.engine.stored_values import storable
 from run.engine.telling import facts_of_missed_deadline
@@ -74,11 +76,12 @@ class DueTasks:
 
     def _publish_again(self, due: Due) -> None:
         if self._database.transact(lambda tx: put_off(tx, due, REPUBLISH_SECONDS)):
-            self._life.publish(due.batch_id, [due.task_id])
+            only = Elements(due.task_id, (due.element,))
+            self._life.publish(due.batch_id, *(((), [only]) if due.key.is_element else ([due.task_id],)))
 
     def _check(self, due: Due, check: Callable[[Transaction], Checked]) -> None:
         checked = self._database.transact(check)
-        self._life.publish(due.batch_id, checked.released)
+        self._life.publish(due.batch_id, checked.released, checked.elements)
 
     def _cancel(self, due: Due) -> None:
         kinds = list(self._life.kinds)
@@ -114,16 +117,16 @@ class DueTasks:
 
 def _retry(tx: Transaction, key: TaskKey) -> Checked:
     # Locked in a statement of its own, so that the check reads the batch's version after the wait.
-    own = lock_tasks(tx, key.batch, [key.task_id])
-    if own and own[0].is_due:
+    own = lock_one(tx, key)
+    if own is not None and own.is_due:
         retry_now(tx, key)
-    return check_task(tx, key)
+    return check_alone(tx, key)
 
 
 def _confirm(tx: Transaction, key: TaskKey, attempt: int, tries: int) -> Checked:
-    lock_tasks(tx, key.batch, [key.task_id])
+    lock_one(tx, key)
     confirm_ended(tx, key, attempt, tries)
-    return check_task(tx, key)
+    return check_alone(tx, key)
 
 
 def _miss(tx: Transaction, due: Due) -> Checked:

@@ -10,6 +10,7 @@ from database.sessions import Database, Transaction
 from database.statuses import Status
 from run.engine.collecting import close_if_whole
 from run.engine.dependency_checker import check_with_descendants
+from run.engine.elements import check_alone, end_if_all_have
 from run.engine.life import TaskLife
 from run.engine.reasons import ReasonKind, reasons_of
 
@@ -33,11 +34,15 @@ class Invariant:
             what = _why_stuck(task)
             if what is None:
                 continue
+            key = TaskKey(task.workflow_id, task.batch_id, task.task_id, task.element)
+            name = f"{task.task}[{task.element}]" if key.is_element else task.task
             names = {"workflow": task.workflow, "batch": task.batch_id, "task": task.task}
-            logger.error("nothing ends the waiting of %s: %s", task.task, what, extra=names)
-            found.append(f"{task.workflow} {task.batch_id} {task.task}: {what}")
+            logger.error("nothing ends the waiting of %s: %s", name, what, extra=names)
+            found.append(f"{task.workflow} {task.batch_id} {name}: {what}")
             if task.status is Status.WAITING:
-                self._judge_again(TaskKey(task.workflow_id, task.batch_id, task.task_id))
+                self._judge_again(key)
+            elif not reasons_of(task):
+                self._judge_elements(key)
         return found
 
     def do_chore(self, _seconds: float) -> bool:
@@ -50,7 +55,15 @@ class Invariant:
             closed = close_if_whole(tx, key)
             return closed.released + check_with_descendants(tx, key).released
 
-        self._life.publish(key.batch_id, self._database.transact(judge))
+        if key.is_element:
+            self._judge_elements(key)
+        else:
+            self._life.publish(key.batch_id, self._database.transact(judge))
+
+    def _judge_elements(self, key: TaskKey) -> None:
+        judge = check_alone if key.is_element else end_if_all_have
+        checked = self._database.transact(lambda tx: judge(tx, key))
+        self._life.publish(key.batch_id, checked.released, checked.elements)
 
 
 def _why_stuck(task: OpenTask) -> str | None:

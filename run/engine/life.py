@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 from database.attempts import Claimed, claim, let_go, pick_up, take_over
@@ -17,14 +18,17 @@ from database.files import LoggedFile, file_made, files_of_attempt
 from database.keys import TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import TERMINAL, SkipCause, Status
-from run.engine.completions import outcome_of
+from run.engine.completions import no_such, outcome_of
 from run.engine.conditions import skip_unless_needed
+from run.engine.dependency_checker import Elements
+from run.engine.expanding import Expands, is_mapped, read_list
 from run.engine.handles import StoredHandle
 from run.engine.leases import LeaseKeeper
 from run.engine.outcomes import (
     Outcome,
     failed,
     failure,
+    log_expansion,
     log_outcome,
     names_for_logs,
     skipped,
@@ -38,6 +42,7 @@ from run.errors import Rejected, Unavailable
 from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Skipped, Work
 from run.pubsub.messages import execute_message
 from run.pubsub.publisher import Publisher
+from run.workflows.result_names import parents_of, result_names_in
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +50,8 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 5.0
 #: The first and the longest pause of an attempt whose other side does not answer, in seconds.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 300.0
+#: A mapped task may have very many elements; their messages are not all in memory at once.
+MESSAGES_AT_ONCE = 1000
 
 
 class TaskLife:
@@ -90,19 +97,24 @@ class TaskLife:
             checked = write_patiently(self._database, lambda tx: write(tx, claimed, came_of_it))
         if isinstance(came_of_it, Outcome):
             log_outcome(claimed.attempt, came_of_it, checked, names_for_logs(claimed))
+        elif isinstance(came_of_it, Expands):
+            log_expansion(claimed.attempt, len(came_of_it.items), checked, names_for_logs(claimed))
         elif checked is None:
             logger.warning("attempt %s is in other hands", claimed.attempt, extra=names_for_logs(claimed))
         if checked is not None:
-            self.publish(claimed.key.batch_id, checked.released)
+            self.publish(claimed.key.batch_id, checked.released, checked.elements)
 
-    def publish(self, batch_id: str, task_ids: Sequence[int]) -> bool:
-        """Send the messages of tasks that are NEW; when it returns False, they are the sweep's to send."""
-        if not task_ids:
-            return True
+    def publish(self, batch_id: str, task_ids: Sequence[int], elements: Iterable[Elements] = ()) -> bool:
+        """Send the messages of tasks and elements that are NEW; when it returns False, they are the sweep's to send."""
+        of_elements = (execute_message(one.task_id, batch_id, number) for one in elements for number in one.numbers)
+        messages = chain((execute_message(task_id, batch_id) for task_id in task_ids), of_elements)
+        sent = 0
         try:
-            self._publisher.publish([execute_message(task_id, batch_id) for task_id in task_ids])
+            while page := list(islice(messages, MESSAGES_AT_ONCE)):
+                self._publisher.publish(page)
+                sent += len(page)
         except Unavailable as error:
-            logger.warning("could not publish %s tasks of batch %s: %s", len(task_ids), batch_id, error)
+            logger.warning("could publish only %s messages of batch %s: %s", sent, batch_id, error)
             return False
         return True
 
@@ -143,7 +155,7 @@ class TaskLife:
     def _say_why_not(self, key: TaskKey) -> Status:
         state = self._database.transact(lambda tx: task_state(tx, key))
         if state is None:
-            raise Rejected(f"there is no batch {key.batch_id!r} with a task {key.task_id}")
+            raise Rejected(no_such(key))
         if state.status in TERMINAL:
             # Its worker may have died between the commit and the publishing; the sweep would find them later.
             self.publish(key.batch_id, self._database.transact(lambda tx: overdue_children(tx, key)))
@@ -151,7 +163,8 @@ class TaskLife:
         if state.status is Status.NEW and state.kind not in self._kinds:
             why = f"this revision does not know its kind {state.kind}; it stays NEW"
         elif state.status is Status.WAITING:
-            missing = [*state.open_parents, *(["its file"] if state.awaits_file else [])]
+            parents = () if key.is_element else state.open_parents
+            missing = [*parents, *(["its file"] if state.awaits_file else [])]
             why = f"it waits for {', '.join(missing) or 'its retry'}"
         names = {"workflow": state.workflow, "batch": key.batch_id, "task": state.task}
         logger.info("%s is not to be started: %s", state.task, why, extra=names)
@@ -161,13 +174,16 @@ class TaskLife:
         known = self._known_outcome(claimed)
         if known is not None:
             return known
+        return self._read_list(claimed) if is_mapped(claimed) else self._do_its_work(claimed, patience)
+
+    def _do_its_work(self, claimed: Claimed, patience: float) -> CameOfIt:
         # A database that does not answer is not the task's failure; its lease brings the attempt back.
-        files = self._files(claimed)
         kind = self._kinds[claimed.kind]
+        files = self._files(claimed)
         progress: Progress | LaterAgain
         try:
             with self._leases.held(claimed) as is_lost:
-                results = self.results.of_parents(claimed)
+                results = self.results.of(claimed, _reads(kind, claimed))
                 unneeded = skip_unless_needed(claimed, results)
                 if unneeded is not None:
                     return unneeded
@@ -176,8 +192,7 @@ class TaskLife:
                 if isinstance(progress, Finished):
                     return self.results.kept(success(progress), claimed)
         except Unavailable as error:
-            logger.warning("attempt %s goes on later: %s", claimed.attempt, error, extra=names_for_logs(claimed))
-            progress = LaterAgain(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(claimed.polls, 10)))
+            progress = _later_again(claimed, error)
         except DatabaseUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a kind raises is the outcome of its attempt
@@ -187,6 +202,17 @@ class TaskLife:
         # Asked once more, and only then given up.
         handle = progress.handle if isinstance(progress, GoesOn) else None
         return timed_out(claimed.timeout_seconds, handle) if claimed.timed_out else progress
+
+    def _read_list(self, claimed: Claimed) -> CameOfIt:
+        try:
+            with self._leases.held(claimed):
+                return read_list(claimed, self.results)
+        except Unavailable as error:
+            return _later_again(claimed, error)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the list is the outcome of its attempt
+            return failure(error, self._kinds[claimed.kind])
 
     def _known_outcome(self, claimed: Claimed) -> Outcome | None:
         """The outcome of an attempt that needs no more work."""
@@ -236,6 +262,19 @@ class TaskLife:
             progress = kind.poll(config, work, progress.handle)
         _refuse_what_is_no_progress(progress, claimed)
         return progress
+
+
+def _reads(kind: Kind[Any], claimed: Claimed) -> Collection[str]:
+    """The parents whose results an attempt needs; an element can do without those that only the condition reads."""
+    if claimed.condition is None or not claimed.key.is_element:
+        return claimed.reads_results
+    config = kind.config.model_validate(claimed.config)
+    return parents_of(result_names_in(claimed.config)).union(kind.reads_results(config))
+
+
+def _later_again(claimed: Claimed, error: Unavailable) -> LaterAgain:
+    logger.warning("attempt %s goes on later: %s", claimed.attempt, error, extra=names_for_logs(claimed))
+    return LaterAgain(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(claimed.polls, 10)))
 
 
 def _refuse_what_is_no_progress(progress: object, claimed: Claimed) -> None:

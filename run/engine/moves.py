@@ -4,60 +4,36 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from database.audit import write_audit
-from database.batches import find_batch
-from database.dependencies import Locked, children_of, lock_batch_tasks, lock_descendants, lock_tasks
-from database.errors import Missing
+from database.dependencies import (
+    Locked,
+    children_of,
+    lock_batch_tasks,
+    lock_descendants,
+    lock_descendants_with_elements,
+)
 from database.interventions import move_tasks, retry_now, take_attempts_away
 from database.keys import BatchKey, TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import CANCEL, MARKS, OPEN, RERUN, Move, SkipCause, Status
 from database.transitions import bring_back, reopen_batch
-from database.workflows import current_version, find_task_by_name, names_of_tasks
-from run.engine.dependency_checker import Checked, check_task, check_with_descendants, judge_and_settle
+from run.engine.dependency_checker import (
+    Checked,
+    check_task,
+    check_with_descendants,
+    judge_and_settle,
+    together,
+)
+from run.engine.element_moves import mark_element, rerun_element, rerun_failed
+from run.engine.elements import end_if_all_have, take_elements_away
 from run.engine.life import TaskLife
+from run.engine.moved import Moved, MoveResult, TaskOfBatch, Who, batch_of
 from run.engine.newest_version import move_to_newest_version
 from run.errors import Refused
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TaskOfBatch:
-    """A task of a batch by its names."""
-
-    workflow: str
-    batch_id: str
-    task: str
-
-
-@dataclass(frozen=True)
-class Who:
-    """Who makes a move, and why, for the audit."""
-
-    actor: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class MoveResult:
-    """What a move has changed: names of tasks, those among them that may start now, and how the batch stands."""
-
-    changed: tuple[str, ...]
-    released: tuple[str, ...]
-    batch_status: str
-
-
-@dataclass(frozen=True)
-class _Moved:
-    """The tasks that a move has changed, in order, and what the check has made of it."""
-
-    batch: BatchKey
-    changed: Sequence[int]
-    checked: Checked
 
 
 class Moves:
@@ -68,30 +44,33 @@ class Moves:
         self._life = life
 
     def rerun_task(self, address: TaskOfBatch, who: Who, *, downstream: bool = False) -> MoveResult:
-        """Let a task have a new attempt; `downstream` lets everything below it have one too."""
+        """Let a task, or an element, have a new attempt; `downstream` lets everything below it have one too."""
 
-        def rerun(tx: Transaction) -> _Moved:
-            key = _find_task(tx, address)
-            moved = (
-                _rerun_downstream(tx, key, address.task, who) if downstream else _rerun_only(tx, key, address.task, who)
-            )
+        def rerun(tx: Transaction) -> Moved:
+            key = address.find(tx)
+            if key.is_element:
+                moved = _rerun_element(tx, key, address, who, downstream=downstream)
+            elif downstream:
+                moved = _rerun_downstream(tx, key, address.task, who)
+            else:
+                moved = _rerun_only(tx, key, address.task, who)
             details = {"downstream": downstream}
-            write_audit(tx, who.actor, "rerun", _subject(address), reason=who.reason, details=details)
+            write_audit(tx, who.actor, "rerun", address.subject, reason=who.reason, details=details)
             return moved
 
         return self._make(rerun)
 
     def mark_task(self, address: TaskOfBatch, who: Who, status: Status) -> MoveResult:
-        """Say how a task has ended, whatever it has done; `status` is SUCCESS, ERROR or SKIPPED."""
+        """Say how a task, or an element, has ended, whatever it has done; `status` is SUCCESS, ERROR or SKIPPED."""
 
-        def mark(tx: Transaction) -> _Moved:
-            key = _find_task(tx, address)
-            before = lock_tasks(tx, key.batch, [key.task_id])[0].status
-            if before is status:
-                raise Refused(f"task {address.task} is {status} already")
-            moved = _mark(tx, key, status, who)
+        def mark(tx: Transaction) -> Moved:
+            key = address.find(tx)
+            if key.is_element:
+                before, moved = _mark_element(tx, key, address, status, who)
+            else:
+                before, moved = _mark(tx, key, address.task, status, who)
             details = {"status": status, "was": before}
-            write_audit(tx, who.actor, "mark", _subject(address), reason=who.reason, details=details)
+            write_audit(tx, who.actor, "mark", address.subject, reason=who.reason, details=details)
             return moved
 
         return self._make(mark)
@@ -105,11 +84,11 @@ class Moves:
         is below those has to run again.
         """
 
-        def rerun(tx: Transaction) -> _Moved:
-            batch = _find_batch(tx, workflow, batch_id)
+        def rerun(tx: Transaction) -> Moved:
+            batch = batch_of(tx, workflow, batch_id)
             lock_batch_tasks(tx, batch)
             details: dict[str, Any] = {"failed": failed, "latest": latest}
-            newer = move_to_newest_version(tx, batch, _cancelled_by(who)) if latest else None
+            newer = move_to_newest_version(tx, batch, who.as_details) if latest else None
             if newer is not None:
                 details |= {"from_version": newer.before, "to_version": newer.after}
             moved = _rerun_of_batch(tx, batch, who, failed=failed, moved_already=newer.stale if newer else set())
@@ -122,24 +101,19 @@ class Moves:
 
     def cancel_batch(self, workflow: str, batch_id: str, who: Who) -> MoveResult:
         """End a batch now: no task of it begins any more, and what goes on outside is ended."""
-        return self._make(lambda tx: cancel_batch(tx, _find_batch(tx, workflow, batch_id), workflow, who))
+        return self._make(lambda tx: cancel_batch(tx, batch_of(tx, workflow, batch_id), workflow, who))
 
-    def _make(self, move: Callable[[Transaction], _Moved]) -> MoveResult:
-        def make(tx: Transaction) -> tuple[_Moved, MoveResult]:
+    def _make(self, move: Callable[[Transaction], Moved]) -> MoveResult:
+        def make(tx: Transaction) -> tuple[Moved, MoveResult]:
             moved = move(tx)
-            names = names_of_tasks(tx, moved.batch.workflow_id)
-            now = find_batch(tx, moved.batch)
-            released = moved.checked.released
-            changed = tuple(names[task_id] for task_id in moved.changed)
-            status = now.status if now is not None else ""
-            return moved, MoveResult(changed, tuple(names[task_id] for task_id in released), status)
+            return moved, moved.told(tx)
 
         moved, result = self._database.transact(make)
-        self._life.publish(moved.batch.batch_id, moved.checked.released)
+        self._life.publish(moved.batch.batch_id, moved.checked.released, moved.checked.elements)
         return result
 
 
-def cancel_batch(tx: Transaction, batch: BatchKey, workflow: str, who: Who) -> _Moved:
+def cancel_batch(tx: Transaction, batch: BatchKey, workflow: str, who: Who) -> Moved:
     """Cancel every open task and so the batch; raises Refused when the batch has ended."""
     # Twice: the first may wait for a move to another version, and only the second sees the tasks that it has added.
     lock_batch_tasks(tx, batch)
@@ -151,10 +125,10 @@ def cancel_batch(tx: Transaction, batch: BatchKey, workflow: str, who: Who) -> _
     checked = judge_and_settle(tx, batch, lock_batch_tasks(tx, batch))
     subject = f"batch {workflow} {batch.batch_id}"
     write_audit(tx, who.actor, "cancel", subject, reason=who.reason, details={"tasks": len(open_tasks)})
-    return _Moved(batch, open_tasks, checked)
+    return Moved(batch, open_tasks, checked)
 
 
-def _rerun_only(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Moved:
+def _rerun_only(tx: Transaction, key: TaskKey, name: str, who: Who) -> Moved:
     # All that is below it too: should the task be skipped again, so is that, and the batch's row is locked by then.
     own = lock_descendants(tx, key)[0]
     if own.disabled:
@@ -171,15 +145,14 @@ def _rerun_only(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Moved:
     checked = check_task(tx, key)
     if checked.skipped:
         raise Refused(_would_be_skipped(name))
-    return _Moved(key.batch, [key.task_id], checked)
+    return Moved(key.batch, [key.task_id], checked)
 
 
-def _rerun_downstream(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Moved:
-    # Its own row first, in a statement of its own: whoever moves the batch to another version holds it until the end,
-    # and the edges are read afterwards.
-    lock_tasks(tx, key.batch, [key.task_id])
-    below = lock_descendants(tx, key)
-    stale = [task.task_id for task in below if task.status is not Status.WAITING or not task.is_due]
+def _rerun_downstream(tx: Transaction, key: TaskKey, name: str, who: Who) -> Moved:
+    # Its own row is locked already: whoever moves the batch to another version holds it until the end, and the edges
+    # are read afterwards.
+    below = lock_descendants_with_elements(tx, key)
+    stale = _stale(below)
     if not stale:
         raise Refused(f"task {name} and all that is below it wait already; they start as soon as they may")
     _move(tx, key.batch, stale, RERUN, who)
@@ -187,7 +160,19 @@ def _rerun_downstream(tx: Transaction, key: TaskKey, name: str, who: Who) -> _Mo
     checked = check_with_descendants(tx, key)
     if key.task_id in checked.skipped:
         raise Refused(_would_be_skipped(name))
-    return _Moved(key.batch, stale, checked)
+    return Moved(key.batch, stale, checked)
+
+
+def _stale(tasks: Sequence[Locked]) -> list[int]:
+    return [task.task_id for task in tasks if task.status is not Status.WAITING or not task.is_due]
+
+
+def _rerun_element(tx: Transaction, key: TaskKey, address: TaskOfBatch, who: Who, *, downstream: bool) -> Moved:
+    stale = _stale(lock_descendants_with_elements(tx, key.whole)[1:]) if downstream else []
+    checked = rerun_element(tx, key, address.task, who.as_details)
+    _move(tx, key.batch, stale, RERUN, who)
+    reopen_batch(tx, key.batch)
+    return Moved(key.batch, [key.task_id, *stale], checked, {key.task_id: address.name})
 
 
 def _would_be_skipped(name: str) -> str:
@@ -197,26 +182,47 @@ def _would_be_skipped(name: str) -> str:
     )
 
 
-def _mark(tx: Transaction, key: TaskKey, status: Status, who: Who) -> _Moved:
-    below = [task.task_id for task in lock_descendants(tx, key)][1:]
+def _mark_element(
+    tx: Transaction, key: TaskKey, address: TaskOfBatch, status: Status, who: Who
+) -> tuple[Status, Moved]:
+    below = [task.task_id for task in lock_descendants(tx, key.whole)][1:]
+    before = mark_element(tx, key, address.task, status, who.as_details)
+    bring_back(tx, key.batch, below)
+    reopen_batch(tx, key.batch)
+    checked = end_if_all_have(tx, key.whole)
+    return before, Moved(key.batch, [key.task_id], checked, {key.task_id: address.name})
+
+
+def _mark(tx: Transaction, key: TaskKey, name: str, status: Status, who: Who) -> tuple[Status, Moved]:
+    own, *others = lock_descendants(tx, key)
+    if own.status is status:
+        raise Refused(f"task {name} is {status} already")
+    below = [task.task_id for task in others]
     cause = SkipCause.MARKED if status is Status.SKIPPED else None
     _move(tx, key.batch, [key.task_id], MARKS[status], who, cause)
     bring_back(tx, key.batch, below)
     # Even when no task is open: the outcome of a batch that has ended may be another now.
     reopen_batch(tx, key.batch)
     checked = check_with_descendants(tx, key)
-    return _Moved(key.batch, [key.task_id], checked)
+    return own.status, Moved(key.batch, [key.task_id], checked)
 
 
-def _rerun_of_batch(tx: Transaction, batch: BatchKey, who: Who, *, failed: bool, moved_already: set[int]) -> _Moved:
+def _rerun_of_batch(tx: Transaction, batch: BatchKey, who: Who, *, failed: bool, moved_already: set[int]) -> Moved:
     locked = lock_batch_tasks(tx, batch)
-    ended_badly = [task.task_id for task in locked if failed and task.status in (Status.ERROR, Status.CANCELLED)]
-    _move(tx, batch, ended_badly, RERUN, who)
-    stale = moved_already.union(ended_badly)
+    ended_badly = [task for task in locked if failed and task.status in (Status.ERROR, Status.CANCELLED)]
+    by_elements = [task for task in ended_badly if task.elements is not None]
+    _move(tx, batch, [task.task_id for task in ended_badly if task.elements is None], RERUN, who)
+    released = rerun_failed(tx, batch, by_elements)
+    stale = moved_already.union(task.task_id for task in ended_badly)
     bring_back(tx, batch, _below(tx, locked, stale))
     reopen_batch(tx, batch)
-    checked = judge_and_settle(tx, batch, lock_batch_tasks(tx, batch))
-    return _Moved(batch, [task.task_id for task in locked if task.task_id in stale], checked)
+    checked = Checked(elements=released)
+    for task in by_elements:
+        # None of its elements need have failed, if a person has marked it.
+        ended = end_if_all_have(tx, TaskKey(batch.workflow_id, batch.batch_id, task.task_id))
+        checked = together(checked, ended)
+    checked = together(checked, judge_and_settle(tx, batch, lock_batch_tasks(tx, batch)))
+    return Moved(batch, [task.task_id for task in locked if task.task_id in stale], checked)
 
 
 def _why_no_rerun(workflow: str, batch_id: str, *, failed: bool) -> str:
@@ -240,38 +246,8 @@ def _below(tx: Transaction, locked: Sequence[Locked], above: Iterable[int]) -> l
 def _move(
     tx: Transaction, batch: BatchKey, task_ids: Sequence[int], move: Move, who: Who, cause: SkipCause | None = None
 ) -> None:
-    take_attempts_away(tx, batch, task_ids, _cancelled_by(who))
+    if not task_ids:
+        return
+    take_elements_away(tx, batch, task_ids, who.as_details)
+    take_attempts_away(tx, batch, task_ids, who.as_details)
     move_tasks(tx, batch, task_ids, move, cause)
-
-
-def _cancelled_by(who: Who) -> dict[str, Any]:
-    return {"cancelled_by": who.actor, "reason": who.reason}
-
-
-def _find_batch(tx: Transaction, workflow: str, batch_id: str) -> BatchKey:
-    current = current_version(tx, workflow)
-    if current is None:
-        raise Missing(f"there is no workflow {workflow!r}")
-    key = BatchKey(current.workflow_id, batch_id)
-    if find_batch(tx, key) is None:
-        raise Missing(f"workflow {workflow} has no batch {batch_id!r}")
-    return key
-
-
-def _find_task(tx: Transaction, address: TaskOfBatch) -> TaskKey:
-    batch = _find_batch(tx, address.workflow, address.batch_id)
-    found = find_task_by_name(tx, address.workflow, address.task)
-    if found is None:
-        raise Missing(f"workflow {address.workflow} has no task {address.task!r}")
-    key = TaskKey(batch.workflow_id, batch.batch_id, found.task_id)
-    # Twice: the first may wait for a move to another version, and only the second sees what that has made of the task.
-    lock_tasks(tx, batch, [key.task_id])
-    if not lock_tasks(tx, batch, [key.task_id]):
-        raise Missing(
-            f"batch {address.batch_id} of workflow {address.workflow} has no task {address.task!r} in its version"
-        )
-    return key
-
-
-def _subject(address: TaskOfBatch) -> str:
-    return f"task {address.workflow} {address.batch_id} {address.task}"

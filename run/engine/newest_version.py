@@ -14,6 +14,7 @@ from database.sessions import Transaction
 from database.statuses import CANCEL, OPEN, RERUN
 from database.versions import Difference, differences, fit_tasks, newest_of_batch, set_version
 from run.engine.collecting import fit_collections
+from run.engine.elements import take_elements_away
 
 _TO_RUN_AGAIN = (Difference.CHANGED, Difference.ADDED)
 
@@ -42,6 +43,7 @@ def move_to_newest_version(tx: Transaction, batch: BatchKey, cancelled_by: Mappi
     fresh = {task_id for task_id, difference in changes.items() if difference in _TO_RUN_AGAIN}
     stale = _with_all_below(tx, newest.newest_id, fresh)
     # While the batch has the version that the attempts were begun with: their outside work is ended as that says.
+    take_elements_away(tx, batch, [*gone, *sorted(stale)], cancelled_by)
     take_attempts_away(tx, batch, [*gone, *sorted(stale)], cancelled_by)
     move_tasks(tx, batch, gone, CANCEL)
     set_version(tx, batch, newest.newest_id)

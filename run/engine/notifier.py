@@ -21,7 +21,7 @@ from database.notifications import (
 )
 from database.sessions import Database, Transaction
 from run.engine.channels import Channels, NotSent
-from run.engine.moves import Who
+from run.engine.moved import Who
 from run.engine.results import Results
 from run.engine.telling import message_of
 from run.redaction import redacted

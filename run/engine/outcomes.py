@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from database.attempts import Claimed, Ended
+from database.attempts import Claimed
+from database.endings import Ended
 from database.files import MADE
-from database.keys import TaskKey
-from database.notifications import note_task_outcome
 from database.places import NewPlace
-from database.sessions import Transaction
 from database.statuses import SkipCause, Status
-from run.engine.dependency_checker import Checked, check_and_trigger_children, check_with_descendants
+from run.engine.dependency_checker import Checked
 from run.engine.retry_policy import Terms, retry_after
 from run.engine.stored_values import storable
 from run.errors import BadFiles, PassingFailure, TaskFailure
@@ -129,20 +127,6 @@ def timed_out(seconds: int | None, handle: Mapping[str, Any] | None = None) -> O
     return replace(failed(f"timed out after {seconds} s", passing=True, ending=True), handle=handle)
 
 
-def check_what_follows(tx: Transaction, key: TaskKey, status: Status, terms: EndTerms) -> Checked:
-    """Judge everything that the end of an attempt decides, and note what is to be told of the task itself.
-
-    `status` is the task's from now on.
-    """
-    if status is Status.WAITING:
-        return check_with_descendants(tx, key)
-    succeeded = status is Status.SUCCESS
-    checked = check_and_trigger_children(tx, key, succeeded=succeeded, may_skip=terms.success_may_skip)
-    if terms.tells:
-        note_task_outcome(tx, key)
-    return checked
-
-
 def new_places(moves: Sequence[Moved]) -> list[NewPlace]:
     """Where the attempt has moved files to."""
     return [
@@ -150,12 +134,13 @@ def new_places(moves: Sequence[Moved]) -> list[NewPlace]:
     ]
 
 
-def names_for_logs(claimed: Claimed) -> dict[str, str]:
+def names_for_logs(claimed: Claimed) -> dict[str, str | int]:
     """What a log line about this attempt is found by."""
-    return {"workflow": claimed.workflow, "batch": claimed.key.batch_id, "task": claimed.task}
+    names = {"workflow": claimed.workflow, "batch": claimed.key.batch_id, "task": claimed.task}
+    return {**names, "element": claimed.key.element} if claimed.key.is_element else {**names}
 
 
-def log_outcome(attempt: int, outcome: Outcome, checked: Checked | None, names: Mapping[str, str]) -> None:
+def log_outcome(attempt: int, outcome: Outcome, checked: Checked | None, names: Mapping[str, str | int]) -> None:
     """Say how an attempt has ended and what follows from it."""
     if checked is None:
         logger.warning("attempt %s is in other hands; its outcome is dropped", attempt, extra=names)
@@ -170,11 +155,21 @@ def log_outcome(attempt: int, outcome: Outcome, checked: Checked | None, names: 
         logger.error("attempt %s failed: %s%s", attempt, error, what_follows, extra=names)
 
 
+def log_expansion(attempt: int, elements: int, checked: Checked | None, names: Mapping[str, str | int]) -> None:
+    """Say into how many elements an attempt has become."""
+    if checked is None:
+        logger.warning("attempt %s is in other hands; its list is dropped", attempt, extra=names)
+        return
+    logger.info("attempt %s has %s elements%s", attempt, f"{elements:,}", _what_follows(checked), extra=names)
+
+
 def _what_follows(checked: Checked) -> str:
     """One line tells all that an outcome has decided: a line costs as much as a statement."""
     words = ""
     if checked.released:
         words += f"; ready to run: tasks {list(checked.released)}"
+    if checked.elements:
+        words += f"; ready to run: {sum(len(one.numbers) for one in checked.elements):,} elements"
     if checked.still_waiting:
         words += f"; still waiting: tasks {list(checked.still_waiting)}"
     if checked.batch_outcome:

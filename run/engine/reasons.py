@@ -37,6 +37,8 @@ class ReasonKind(StrEnum):
     JOB = "job"
     #: A completion message.
     COMPLETION = "completion"
+    #: Its elements, which it is mapped over.
+    ELEMENTS = "elements"
     #: Somebody to go on with an attempt that was handed back, because the other side does not answer.
     HANDED_BACK = "handed_back"
 
@@ -113,6 +115,9 @@ def _of_processing(task: OpenTask) -> Iterator[Reason]:
         yield Reason(ReasonKind.DEAD_WORKER, attempt, task.lease_until, None, "the first sweep: another worker goes on")
     elif task.lease_until is not None:
         yield Reason(ReasonKind.WORKER, attempt, since, task.lease_until, "its outcome, or the end of its lease")
+    elif task.open_elements:
+        words = f"{task.open_elements:,} of {task.elements or 0:,} elements"
+        yield Reason(ReasonKind.ELEMENTS, (words,), since, None, "the end of its elements")
     elif task.awaits_completion:
         yield Reason(ReasonKind.COMPLETION, attempt, since, task.due_at, "a completion message, or its timeout")
     elif task.handle is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from database.attempts import Claimed
-from database.results import results_of_parents
+from database.keys import TaskKey
+from database.results import ResultOfElements, StoredResult, results_of_elements, results_of_parents
 from database.sessions import Database
 from run.engine.outcomes import Outcome
 from run.errors import PermanentFailure
@@ -16,6 +17,9 @@ from run.workflows.results import too_large
 
 #: The largest result that the database keeps, in bytes of JSON.
 MOST_BYTES_IN_DATABASE = 64 * 1024
+MOST_BYTES = 64 * 1024 * 1024
+#: How many results of elements are read at once.
+ELEMENTS_AT_ONCE = 1000
 
 
 class LargeResults(Protocol):
@@ -40,16 +44,37 @@ class Results:
 
         To end what it has begun outside, what they returned before will do, whatever has become of them since.
         """
-        names = claimed.reads_results
+        return self.of(claimed, claimed.reads_results, to_cancel=to_cancel)
+
+    def of(self, claimed: Claimed, names: Collection[str], *, to_cancel: bool = False) -> dict[str, Any]:
+        """The same of parents that are named."""
         if not names:
             return {}
         stored = self._database.transact(
-            lambda tx: results_of_parents(tx, claimed.key, claimed.version_id, names, even_former=to_cancel)
+            lambda tx: results_of_parents(tx, claimed.key, claimed.version_id, sorted(names), even_former=to_cancel)
         )
         return {
-            task: result.value if result.place is None else json.loads(self._places().read(result.place))
+            task: self._value(result) if isinstance(result, StoredResult) else self._joined(task, result)
             for task, result in stored.items()
         }
+
+    def _value(self, result: StoredResult) -> Any:
+        return result.value if result.place is None else json.loads(self._places().read(result.place))
+
+    def _joined(self, task: str, result: ResultOfElements) -> list[Any]:
+        if result.size > MOST_BYTES:
+            raise PermanentFailure(
+                f"the results of the {result.elements:,} elements of '{task}' have {result.size:,} bytes of JSON, and "
+                f"{MOST_BYTES:,} are the most; let each write to a table, and return where that is"
+            )
+        joined: list[Any] = []
+        for first in range(0, result.elements, ELEMENTS_AT_ONCE):
+            last = min(first + ELEMENTS_AT_ONCE, result.elements) - 1
+            joined += map(self._value, self._of_elements(result.task, first, last))
+        return joined
+
+    def _of_elements(self, task: TaskKey, first: int, last: int) -> list[StoredResult]:
+        return self._database.transact(lambda tx: results_of_elements(tx, task, first, last))
 
     def kept(self, outcome: Outcome, claimed: Claimed) -> Outcome:
         """The outcome with its result where it belongs."""
@@ -70,4 +95,5 @@ class Results:
 
 def _name(claimed: Claimed) -> str:
     # The token keeps a worker that lost its lease from writing over what the next one has written.
-    return f"{claimed.batch_uid}/{claimed.task}/{claimed.attempt}-{claimed.token}.json"
+    element = f"{claimed.key.element}/" if claimed.key.is_element else ""
+    return f"{claimed.batch_uid}/{claimed.task}/{element}{claimed.attempt}-{claimed.token}.json"

@@ -13,7 +13,7 @@ from run.engine.stored_values import from_json
 from run.errors import PermanentFailure
 from run.kinds.kind import ObjectVersion, TakenFile, Work
 from run.workflows.batch_identity import BatchTemplate
-from run.workflows.result_names import result_names_in, result_values
+from run.workflows.result_names import item_names_in, item_values, result_names_in, result_values
 from run.workflows.scope import text_of_params
 from run.workflows.templates import TemplateError, Value
 
@@ -27,7 +27,7 @@ def make_work(
 ) -> Work:
     """Everything that the templates and the work of this attempt may refer to.
 
-    Raises PermanentFailure when its configuration names a part of a result that is not there.
+    Raises PermanentFailure when its configuration names a part of a result, or of an item, that is not there.
     """
     of_batch = batch_values(claimed)
     taken = {file.task: _taken(file) for file in files if not file.is_one_of_many}
@@ -42,12 +42,15 @@ def make_work(
         # Of a date that a file gives in full, the batch keeps what its template shows: all its tasks see the same.
         **of_batch,
         **_result_values(claimed, results or {}),
+        **_values_of_element(claimed),
     }
     return Work(
         workflow=claimed.workflow,
         batch_id=claimed.key.batch_id,
         task=claimed.task,
         attempt=claimed.attempt,
+        element=claimed.key.element if claimed.key.is_element else None,
+        item=claimed.item,
         batch_uid=claimed.batch_uid,
         values=values,
         params=claimed.params,
@@ -70,6 +73,15 @@ def _result_values(claimed: Claimed, results: Mapping[str, Any]) -> dict[str, st
         return {}
     try:
         return result_values(result_names_in(claimed.config), results)
+    except TemplateError as error:
+        raise PermanentFailure(str(error)) from error
+
+
+def _values_of_element(claimed: Claimed) -> dict[str, Value]:
+    if not claimed.key.is_element:
+        return {}
+    try:
+        return {"element": str(claimed.key.element), **item_values(item_names_in(claimed.config), claimed.item)}
     except TemplateError as error:
         raise PermanentFailure(str(error)) from error
 

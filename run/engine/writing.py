@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
-from database.attempts import Claimed, await_completion, finish, let_go
+from database.attempts import Claimed, await_completion, let_go
 from database.cancellations import request_cancellation, return_lost
 from database.collecting import set_files_aside
+from database.endings import finish
 from database.errors import DatabaseUnavailable
 from database.places import store_places
 from database.sessions import Database, Transaction
 from database.statuses import Status
 from run.engine.completions import apply_kept
 from run.engine.dependency_checker import Checked
-from run.engine.outcomes import Outcome, check_what_follows, new_places
+from run.engine.elements import check_what_follows
+from run.engine.expanding import Expands, is_mapped, write_elements
+from run.engine.outcomes import Outcome, new_places
 from run.kinds.kind import AwaitsCompletion, GoesOn, Moved
 
 logger = logging.getLogger(__name__)
@@ -38,7 +41,7 @@ class LaterAgain:
 
 
 #: What came of working on an attempt for a while.
-CameOfIt: TypeAlias = Outcome | GoesOn | AwaitsCompletion | LaterAgain
+CameOfIt: TypeAlias = Outcome | GoesOn | AwaitsCompletion | Expands | LaterAgain
 
 
 def write_patiently(database: Database, write: Callable[[Transaction], T | None]) -> T | None:
@@ -79,6 +82,8 @@ def write(tx: Transaction, claimed: Claimed, came_of_it: CameOfIt) -> Checked | 
             return _complete(tx, claimed, came_of_it)
         case AwaitsCompletion():
             return _await_completion(tx, claimed)
+        case Expands():
+            return write_elements(tx, claimed, came_of_it)
         case GoesOn(handle, seconds, moved):
             return _let_go(tx, claimed, seconds, handle, moved)
         case LaterAgain(seconds):
@@ -111,6 +116,8 @@ def _complete(tx: Transaction, claimed: Claimed, outcome: Outcome) -> Checked | 
     if outcome.status is Status.ERROR and claimed.takeovers:
         # A worker of this attempt that is only frozen may yet begin something outside.
         outcome = replace(outcome, ending=True)
+    if is_mapped(claimed):
+        outcome = replace(outcome, ending=False)
     status = finish(tx, key, claimed.token, outcome.ended(claimed))
     if status is None:
         return_lost(tx, key, claimed.attempt, claimed.version_id, None)

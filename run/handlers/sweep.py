@@ -12,7 +12,7 @@ from itertools import count
 from threading import Event
 
 from database.errors import DatabaseUnavailable
-from database.keys import BatchKey
+from database.keys import WHOLE, BatchKey
 from database.sessions import Database
 from database.sweeping import (
     MOST_AT_ONCE,
@@ -27,6 +27,7 @@ from database.sweeping import (
     put_off,
     take_chores,
 )
+from run.engine.dependency_checker import Elements
 from run.engine.due import DueTasks
 from run.engine.life import TaskLife
 from run.pubsub.envelope import Delivery
@@ -115,12 +116,14 @@ class SweepHandler:
 
     def _publish(self, messages: Sequence[ToPublish]) -> list[ToPublish]:
         """Publish batch by batch, up to the first that cannot be; returns what was not."""
-        by_batch: defaultdict[BatchKey, list[int]] = defaultdict(list)
+        by_batch: defaultdict[BatchKey, list[ToPublish]] = defaultdict(list)
         for message in messages:
-            by_batch[message.batch].append(message.task_id)
+            by_batch[message.batch].append(message)
         published: set[BatchKey] = set()
-        for batch, task_ids in by_batch.items():
-            if not self._life.publish(batch.batch_id, task_ids):
+        for batch, found in by_batch.items():
+            tasks = [message.task_id for message in found if message.element == WHOLE]
+            elements = [Elements(one.task_id, (one.element,)) for one in found if one.element != WHOLE]
+            if not self._life.publish(batch.batch_id, tasks, elements):
                 break
             published.add(batch)
         return [message for message in messages if message.batch not in published]

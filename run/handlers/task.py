@@ -6,7 +6,7 @@ import logging
 from functools import lru_cache
 
 from database.completions import StoredCompletion
-from database.keys import TaskKey
+from database.keys import WHOLE, TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import Status
 from database.workflows import NamedTask, find_task, find_task_by_name
@@ -31,9 +31,7 @@ class TaskHandler:
 
     def execute(self, message: TaskMessage, _delivery: Delivery) -> None:
         """Run the task if it may start; raises Rejected when there is no such task or batch."""
-        task = self._find(message.task)
-        _refuse_elements(task, message.element)
-        self._life.execute(TaskKey(task.workflow_id, message.batch_id, task.task_id))
+        self._life.execute(_key(self._find(message.task), message))
 
     def completed(self, message: CompletedMessage, _delivery: Delivery) -> None:
         """End the attempt that the message is about, or keep what it says until that attempt waits for it.
@@ -41,14 +39,13 @@ class TaskHandler:
         Raises Rejected, and nothing changes, when it cannot be the outcome of an attempt that is open or to come.
         """
         task = self._find(message.task)
-        _refuse_elements(task, message.element)
-        key = TaskKey(task.workflow_id, message.batch_id, task.task_id)
+        key = _key(task, message)
         error = message.error if message.status == Status.ERROR else None
         said = StoredCompletion(message.status, storable(message.result), storable(error))
         checked = self._database.transact(lambda tx: take_completion(tx, key, message.attempt, said))
         names = {"workflow": task.workflow, "batch": key.batch_id, "task": task.task}
         logger.info("%s is said to be %s", task.task, message.status, extra=names)
-        self._life.publish(key.batch_id, checked.released)
+        self._life.publish(key.batch_id, checked.released, checked.elements)
 
     def _find_in_database(self, address: TaskAddress) -> NamedTask:
         def find(tx: Transaction) -> NamedTask | None:
@@ -62,9 +59,9 @@ class TaskHandler:
         return found
 
 
-def _refuse_elements(task: NamedTask, element: int | None) -> None:
-    if element is not None:
-        raise Rejected(f"task {task.task} of workflow {task.workflow} is not mapped; it has no elements")
+def _key(task: NamedTask, message: TaskMessage | CompletedMessage) -> TaskKey:
+    element = WHOLE if message.element is None else message.element
+    return TaskKey(task.workflow_id, message.batch_id, task.task_id, element)
 
 
 def _words(address: TaskAddress) -> str:

@@ -81,6 +81,9 @@ class Work:
     results: Mapping[str, Any] = field(default_factory=dict)
     #: How long the attempt may last, from its begin; None is without end.
     timeout_seconds: int | None = None
+    #: Which element of a mapped task this is, from 0, and its item of the list, any JSON value; None of other tasks.
+    element: int | None = None
+    item: Any = None
     #: Stores a handle at once, for what cannot be found again once it is begun: from then on `poll` is called and not
     #: `start`. Raises Unavailable when the attempt is in other hands; nothing may be begun then.
     store_handle: Callable[[Mapping[str, Any]], None] = field(default=_not_at_work, compare=False, repr=False)
@@ -95,8 +98,9 @@ class Work:
 
     @property
     def key(self) -> str:
-        """The same for every worker of this attempt and for no other attempt of any task."""
-        return f"{self.batch_uid}/{self.workflow}/{self.batch_id}/{self.task}/{self.attempt}"
+        """The same for every worker of this attempt and for no other attempt of any task or element."""
+        element = "" if self.element is None else f"/{self.element}"
+        return f"{self.batch_uid}/{self.workflow}/{self.batch_id}/{self.task}{element}/{self.attempt}"
 
     def source(self, task: str | None) -> TakenFile:
         """The file of that task, or without one this task's own; raises PermanentFailure when it has none."""

@@ -13,7 +13,7 @@ from run.clients.bigquery import End, FinishedJob, Job, RunningJob
 from run.kinds.bigquery_names import filled, job_id, labels
 from run.kinds.job_steps import Step, goes_on, seconds_until_next_look
 from run.kinds.kind import Finished, Kind, KindConfig, Progress, Work
-from run.kinds.query_parameters import query_parameters, unknown_parameters
+from run.kinds.query_parameters import known_parameters, query_parameters, unknown_parameters
 from run.workflows.companion_files import read_companion
 from run.workflows.scope import Scope
 from run.workflows.templates import template_problems, texts_in
@@ -72,7 +72,8 @@ class OneQuery(Kind[QueryConfigT]):
         """Yield (key, reason) for what is wrong with this configuration in its workflow."""
         for reason in template_problems(config.sql or "", scope.names):
             yield "sql", reason
-        if unknown := unknown_parameters(config.sql or "", {*scope.parameter_names, *config.parameters}):
+        known = {*known_parameters(config.sql or "", scope), *config.parameters}
+        if unknown := unknown_parameters(config.sql or "", known):
             yield "sql", unknown
         yield from _problems_of_parameters(config, scope)
 

@@ -11,6 +11,7 @@ from run.kinds.filling import filled_json
 from run.kinds.kind import Work
 from run.kinds.sql_text import parameter_names
 from run.workflows.result_names import result_in
+from run.workflows.scope import Scope
 
 
 def query_parameters(sql: str, work: Work, own: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -19,7 +20,8 @@ def query_parameters(sql: str, work: Work, own: Mapping[str, Any] | None = None)
     `own` are those of the task: a text is a template; one that is a result and nothing else has the type of that.
     """
     filled = {name: _filled(value, work) for name, value in (own or {}).items()}
-    known: dict[str, Any] = {**work.params, **work.batch_values, "batch_id": work.batch_id, **filled}
+    known: dict[str, Any] = {**work.params, **work.batch_values, **_of_element(work), "batch_id": work.batch_id}
+    known |= filled
     if unknown := unknown_parameters(sql, known):
         raise PermanentFailure(unknown)
     # BigQuery does not tell upper case from lower in the name of a parameter, so each is given once.
@@ -31,6 +33,22 @@ def query_parameters(sql: str, work: Work, own: Mapping[str, Any] | None = None)
 def _filled(value: Any, work: Work) -> Any:
     result = result_in(value, work.results) if isinstance(value, str) else None
     return filled_json(value, work.values) if result is None else result[0]
+
+
+def _of_element(work: Work) -> dict[str, Any]:
+    if work.element is None:
+        return {}
+    if isinstance(work.item, Mapping):
+        return {"element": work.element, **{f"item_{key}": value for key, value in work.item.items()}}
+    return {"element": work.element, "item": work.item}
+
+
+def known_parameters(sql: str, scope: Scope) -> frozenset[str]:
+    """The names that have values; which keys the items of a list have is not known before it is read."""
+    if not scope.is_mapped:
+        return scope.parameter_names
+    of_item = {name for name in parameter_names(sql) if name.lower().startswith("item_")}
+    return scope.parameter_names | {"element", "item"} | of_item
 
 
 def unknown_parameters(sql: str, known: Iterable[str]) -> str | None:

@@ -14,6 +14,7 @@ from run.workflows.definition import FileTrigger, TaskDefinition, WorkflowDefini
 from run.workflows.graph import ancestors, faults_of, topological_order
 from run.workflows.keys import WorkflowKeys, problem_of_name
 from run.workflows.kind_config import CheckedConfig, ConfigurableKind, check_config
+from run.workflows.mapping import findings_of_map
 from run.workflows.names import FileTask, Names, read_file, read_marker, with_date_formats
 from run.workflows.problems import Problem
 from run.workflows.scope import Scope
@@ -154,10 +155,13 @@ class _Builder:
             same_kind=self._configs[task.keys.kind],
             retries=task.keys.retries,
             timeout=task.keys.timeout,
+            is_mapped=task.keys.map is not None,
         )
 
     def _define(self, task: RawTask, scope: Scope | None) -> TaskDefinition:
         checked = CheckedConfig()
+        if scope is not None:
+            self._problems += task.problems(findings_of_map(task, scope))
         if task.kind is not None:
             checked, findings = check_config(task.kind, task.raw_config, scope, self._folder)
             self._problems += task.problems(findings)

@@ -46,6 +46,7 @@ _LATER_KEYS = {
     "quiet_seconds",
     "when",
     "notify",
+    "map",
 }
 
 
@@ -98,6 +99,14 @@ class FileTrigger(_Definition):
     until: Until | None = None
 
 
+class MapDefinition(_Definition):
+    """The list whose items are the elements of a task, and how many of those may fail."""
+
+    #: A parent, then the way into its result: `list_days` or `list_days.days`.
+    over: str
+    max_failures: int = 0
+
+
 class TaskDefinition(_Definition):
     """One task; `config` holds the keys of its kind as JSON values, defaults filled in."""
 
@@ -122,6 +131,7 @@ class TaskDefinition(_Definition):
     reads_results: tuple[str, ...] = ()
     #: Who is told how this task itself ends.
     notify: tuple[Channel, ...] = ()
+    map: MapDefinition | None = None
     file: FileTrigger | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from run.workflows.batch_identity import DEFAULT_BATCH
 from run.workflows.channels import Channel
@@ -49,6 +49,27 @@ class UntilKeys(BaseModel):
         return self
 
 
+class MapKeys(BaseModel):
+    """The list that a task is mapped over: a parent, then the way into its result."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    over: str
+    max_failures: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_alone(cls, value: object) -> object:
+        return {"over": value} if isinstance(value, str) else value
+
+    @field_validator("over")
+    @classmethod
+    def _of_a_task(cls, value: str) -> str:
+        if not re.fullmatch(rf"{NAME}(\.[^\s.{{}}]+)*", value):
+            raise ValueError("write the name of a task, or a way into its result, such as list_days.days")
+        return value
+
+
 class TaskKeys(BaseModel):
     """The keys that every task has; every field has a default so that the rest can be read when one is wrong."""
 
@@ -67,6 +88,7 @@ class TaskKeys(BaseModel):
     retry_max_delay: Duration = 900
     timeout: TimeLimit | None = None
     notify: tuple[Channel, ...] = ()
+    map: MapKeys | None = None
     file: str | None = None
     parse: dict[str, str] = Field(default_factory=dict)
     on_new_generation: Literal["rerun", "ignore"] = "rerun"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from run.workflows.keys import FILE_KEYS, TaskKeys
 from run.workflows.problems import Place
-from run.workflows.result_names import parents_of, problems_of_results, result_names_in
+from run.workflows.result_names import ELEMENT, ITEM, item_names_in, parents_of, problems_of_results, result_names_in
 from run.workflows.scope import Scope
 from run.workflows.sentences import Finding, findings_of, keys_of
 
@@ -77,12 +77,17 @@ def check_config(
         return CheckedConfig(), findings_of(error, _known_keys(kind))
     values = config.model_dump(mode="json", by_alias=True)
     names = result_names_in(values)
-    found = (
-        [] if scope is None else [*_problems_of_results(values, scope), *kind.problems(config, scope.with_names(names))]
-    )
+    found: list[tuple[str, str]] = []
+    if scope is not None:
+        known = scope.with_names([*names, *_names_of_element(values, scope)])
+        found = [*_problems_of_results(values, scope), *kind.problems(config, known)]
     findings = [(_place(key), f"'{key}': {reason}") for key, reason in found]
     reads = parents_of(names).union(kind.reads_results(config))
     return CheckedConfig(values, kind.awaits_completion(config), reads), findings
+
+
+def _names_of_element(values: Mapping[str, Any], scope: Scope) -> Collection[str]:
+    return {ITEM, ELEMENT, *item_names_in(values)} if scope.is_mapped else ()
 
 
 def _problems_of_results(values: Mapping[str, Any], scope: Scope) -> Iterator[tuple[str, str]]:

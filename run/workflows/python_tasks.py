@@ -137,6 +137,11 @@ def in_order(tasks: Iterable[Task]) -> dict[str, Task]:
     problems = problems_of_names(task.name for task in found)
     by_name = {task.name: task for task in found}
     needs = {name: task.needs for name, task in by_name.items()}
+    problems += [
+        f"task '{task.name}' is mapped over a list, which only the service does; loop over the list in its function"
+        for task in found
+        if "map" in task.options
+    ]
     problems += [fault.reason for fault in faults_of(needs)]
     if problems:
         raise InvalidWorkflow("\n".join(problems))

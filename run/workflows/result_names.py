@@ -1,4 +1,4 @@
-"""The results of parents as names in templates: `{results.load_sales.rows}`."""
+"""The results of parents, and the item of an element, as names in templates: `{results.load.rows}`, `{item.day}`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from run.workflows.scope import text_of
 from run.workflows.templates import TemplateError, all_names_in, texts_in
 
 _PREFIX = "results."
+#: What only the elements of a mapped task have: their item of the list, and their number.
+ITEM, ELEMENT = "item", "element"
 
 
 def result_names_in(value: Any) -> frozenset[str]:
     """Every `results.TASK...` that a template somewhere in this JSON value uses."""
-    uses = (use.name for template in texts_in(value) if _PREFIX in template for use in all_names_in(template))
-    return frozenset(name for name in uses if name.startswith(_PREFIX))
+    return frozenset(name for name in _names_in(value, _PREFIX) if name.startswith(_PREFIX))
+
+
+def item_names_in(value: Any) -> frozenset[str]:
+    """The same of `item` and `item.KEY...`."""
+    return frozenset(name for name in _names_in(value, ITEM) if name.split(".")[0] == ITEM)
+
+
+def _names_in(value: Any, with_text: str) -> Iterator[str]:
+    return (use.name for template in texts_in(value) if with_text in template for use in all_names_in(template))
 
 
 def parents_of(names: Iterable[str]) -> frozenset[str]:
@@ -49,8 +59,16 @@ def result_values(names: Iterable[str], results: Mapping[str, Any]) -> dict[str,
     return {name: _text_at(name, results) for name in sorted(names)}
 
 
+def item_values(names: Iterable[str], item: Any) -> dict[str, str]:
+    """The same of names that begin with `item`."""
+    return {name: _text(name, *_value_in(name, name.split(".")[1:], item, "the item")) for name in sorted(names)}
+
+
 def _text_at(name: str, results: Mapping[str, Any]) -> str:
-    value, place = _value_at(name, results)
+    return _text(name, *_value_at(name, results))
+
+
+def _text(name: str, value: Any, place: str) -> str:
     if isinstance(value, list | Mapping):
         raise TemplateError(f"'{{{name}}}': {place} is {_described(value)}, which has no text; name a part of it")
     return text_of(value)
@@ -61,7 +79,10 @@ def _value_at(name: str, results: Mapping[str, Any]) -> tuple[Any, str]:
     _, task, *path = name.split(".")
     if task not in results:
         raise TemplateError(f"'{{{name}}}': the task '{task}' has no result, because no attempt of it succeeded")
-    value, place = results[task], f"the result of '{task}'"
+    return _value_in(name, path, results[task], f"the result of '{task}'")
+
+
+def _value_in(name: str, path: Iterable[str], value: Any, place: str) -> tuple[Any, str]:
     for part in path:
         value = _member(name, place, value, part)
         place = f"{place}, '{part}'"

@@ -33,6 +33,8 @@ class Scope:
     retries: int = 0
     #: How long it says that an attempt may last, in seconds, if it says so.
     timeout: int | None = None
+    #: Whether it is mapped, and so has an item.
+    is_mapped: bool = False
 
     @property
     def parameter_names(self) -> frozenset[str]:

@@ -70,6 +70,14 @@ def room(database: Database) -> EngineRoom:
         f"INSERT INTO task_log ({LOG}) SELECT {KEY}, 1, 'SUCCESS', NULL FROM batch_task",
         f"INSERT INTO task_log ({LOG}) SELECT {KEY}, 1, 'ERROR', now() FROM batch_task",
         f"INSERT INTO task_log ({LOG}) SELECT {KEY}, 0, 'PROCESSING', NULL FROM batch_task",
+        f"INSERT INTO task_log (element, {LOG}) SELECT 0, {KEY}, 1, 'PROCESSING', NULL FROM batch_task",
+        f"INSERT INTO batch_task ({KEY}, element, position, status) SELECT {KEY}, 0, 0, 'WAITING' FROM batch_task",
+        f"INSERT INTO batch_task ({KEY}, element, position, status) SELECT {KEY}, -2, 0, 'WAITING' FROM batch_task",
+        "UPDATE batch_task SET item = '1'",
+        "UPDATE batch_task SET elements = 1 WHERE status = 'WAITING'",
+        "UPDATE batch_task SET awaits_elements = true WHERE status = 'WAITING'",
+        "UPDATE batch_task SET status = 'PROCESSING', attempt = 1, publish_after = NULL, elements = 1, "
+        "awaits_elements = true, due_at = now() WHERE status = 'NEW'",
         "INSERT INTO file_log (bucket, object, generation, event_type, decision) VALUES ('b', 'o', 1, 'e', 'TAKEN')",
         "INSERT INTO file_log (bucket, object, generation, event_type, decision) VALUES ('b', 'o', 1, 'e', 'UNWANTED')",
         "INSERT INTO file_log (bucket, object, generation, event_type, decision, reason, place_bucket) "
@@ -117,6 +125,29 @@ def test_the_migrations_upgrade_from_empty_go_down_and_up_again(postgres: Postgr
         assert left == ["alembic_version"]
         migrate(url)
         check_models(url)
+    finally:
+        database.close()
+        postgres.drop_database(name)
+
+
+def test_the_migration_that_builds_indexes_beside_the_service_may_be_interrupted_and_begun_again(
+    postgres: Postgres,
+) -> None:
+    name = f"migrations_{next(_numbers)}"
+    url = postgres.create_database(name)
+    database = Database(url)
+    try:
+        migrate(url)
+        # All that it does is done, but for the last: that it says so.
+        database.transact(lambda tx: tx.execute(text("UPDATE alembic_version SET version_num = '0004'")))
+        migrate(url, "0005")
+        migrate(url)
+        check_models(url)
+        room = EngineRoom(database)
+        room.apply({"a": []})
+        room.start()
+        room.deliver_all()
+        assert room.batch_status() == "SUCCESS"
     finally:
         database.close()
         postgres.drop_database(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from database.statuses import Status
 from run import errors
-from run.engine.moves import MoveResult
+from run.engine.moved import MoveResult
 from tests.model import attempts, outside, people
 from tests.model.attempts import Does
 from tests.model.comparison import compare

@@ -20,7 +20,8 @@ from run.engine.batch_identity import join_batch_by_id
 from run.engine.definitions import new_version
 from run.engine.due import DueTasks
 from run.engine.life import TaskLife
-from run.engine.moves import MoveResult, Moves, TaskOfBatch, Who
+from run.engine.moved import MoveResult, TaskOfBatch, Who
+from run.engine.moves import Moves
 from run.engine.reasons import reasons_of
 from run.handlers.file import FileHandler
 from run.handlers.sweep import SweepHandler

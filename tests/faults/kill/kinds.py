@@ -37,6 +37,8 @@ class OutsideConfig(KindConfig):
     refuses: int = 0
     #: Whether there is nothing to do.
     skips: bool = False
+    #: The list that each attempt returns, the last one for all that follow.
+    lists: list[list[str]] = Field(default_factory=list)
     #: A template, such as what a parent has returned.
     note: str = ""
     #: Whether the other side does not answer when an attempt begins for the first time.
@@ -170,7 +172,9 @@ def _ended(config: OutsideConfig, work: Work) -> Finished | Skipped:
     if bad:
         raise BadFiles(f"{config.bad_file} is bad", bad)
     moved = work.files_of(work.task) if config.moves else ()
-    details = {"attempt": work.attempt, "files": len(collected)}
+    details: dict[str, Any] = {"attempt": work.attempt, "files": len(collected)}
+    if config.lists:
+        details["list"] = config.lists[min(work.attempt, len(config.lists)) - 1]
     return Finished(details, tuple(Moved(file.file_log_id, _archived(file)) for file in moved))
 
 

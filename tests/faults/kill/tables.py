@@ -35,7 +35,8 @@ _NO_STATISTICS = """
 
 _STATUSES = """
     SELECT COALESCE(json_object_agg(subject, status), '{}') FROM (
-        SELECT b.batch_id || ' ' || t.name AS subject, b.status || COALESCE(' ' || b.skip_cause, '') AS status
+        SELECT b.batch_id || ' ' || t.name || CASE WHEN b.element >= 0 THEN '[' || b.element || ']' ELSE '' END
+               AS subject, b.status || COALESCE(' ' || b.skip_cause, '') AS status
           FROM batch_task b JOIN task t ON t.task_id = b.task_id
          UNION ALL
         SELECT batch_id, status FROM task_batch
@@ -52,6 +53,7 @@ _CONTRADICTIONS = """
                   count(*) FILTER (WHERE (l.status = 'PROCESSING') <> (l.ended_at IS NULL)) AS half
              FROM task_log l
             WHERE l.workflow_id = b.workflow_id AND l.batch_id = b.batch_id AND l.task_id = b.task_id
+               AND l.element = b.element
            ) log
      CROSS JOIN LATERAL (VALUES
            (log.attempts <> b.attempt OR log.last <> b.attempt, 'attempts are missing in its log'),

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import pytest
 
-from database.attempts import Ended, claim, finish
+from database.attempts import claim
+from database.endings import Ended, finish
 from database.sessions import Transaction
 from database.statuses import Status
 from run.engine.dependency_checker import check_and_trigger_children, reset_with_descendants

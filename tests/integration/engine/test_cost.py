@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from database.attempts import Ended, claim, finish
+from database.attempts import claim
+from database.endings import Ended, finish
 from database.sessions import Database, Transaction
 from database.statuses import Status
 from database.sweeping import dead_attempts, due_messages, due_work, take_chores

@@ -6,7 +6,7 @@ import pytest
 
 from database.errors import Missing
 from database.statuses import Status
-from run.engine.moves import TaskOfBatch
+from run.engine.moved import TaskOfBatch
 from run.errors import Refused
 from run.kinds.kind import Work
 from tests.engine_room import ME, EngineRoom, failing

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from database.attempts import Ended, claim, finish
+from database.attempts import claim
+from database.endings import Ended, finish
 from database.files import Arrival
 from database.places import NewPlace, store_places
 from database.sessions import Transaction

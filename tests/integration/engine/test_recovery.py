@@ -9,7 +9,8 @@ from functools import partial
 
 import pytest
 
-from database.attempts import Ended, claim, finish, take_over
+from database.attempts import claim, take_over
+from database.endings import Ended, finish
 from database.errors import DatabaseUnavailable
 from database.sessions import Database
 from database.statuses import Status

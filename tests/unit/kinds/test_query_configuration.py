@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -85,3 +86,25 @@ def test_a_plain_part_of_a_name_is_put_in(value: str) -> None:
 def test_a_part_that_could_begin_a_comment_or_end_the_name_is_refused(value: str) -> None:
     with pytest.raises(PermanentFailure, match=re.escape(f"{value!r} cannot be a part of an identifier")):
         filled("DELETE FROM d.t_{region} WHERE day = 1", {"region": value})
+
+
+def test_an_element_has_its_item_as_parameters() -> None:
+    element = replace(work(), element=3, item={"day": "2024-03-05", "rows": 7})
+    found = query_parameters("SELECT @item_day, @Item_Rows, @element", element)
+    assert {one["name"]: (one["parameterType"]["type"], one["parameterValue"]["value"]) for one in found} == {
+        "item_day": ("STRING", "2024-03-05"),
+        "Item_Rows": ("INT64", "7"),
+        "element": ("INT64", "3"),
+    }
+    [item] = query_parameters("SELECT @item", replace(work(), element=0, item="soup"))
+    assert item["parameterValue"] == {"value": "soup"}
+    with pytest.raises(PermanentFailure, match=r"the SQL uses @item_dya, and only these have values: .*@item_day"):
+        query_parameters("SELECT @item_dya", element)
+
+
+def test_only_a_mapped_task_knows_the_parameters_of_an_item() -> None:
+    kind = BigQueryQuery(Clients(SETTINGS))
+    config = BigQueryQueryConfig(sql="SELECT @item, @item_day, @element, @batch_id")
+    assert list(kind.problems(config, replace(SCOPE, is_mapped=True))) == []
+    [(key, reason)] = kind.problems(config, SCOPE)
+    assert (key, reason.split(", and")[0]) == ("sql", "the SQL uses @element, @item, @item_day")

@@ -6,7 +6,7 @@ from database.audit import write_audit
 from database.sessions import Transaction
 from database.statuses import Status
 from database.workflows import store_version
-from run.engine.moves import TaskOfBatch, Who
+from run.engine.moved import TaskOfBatch, Who
 from run.handlers.replay import replay
 from run.pubsub.messages import WorkflowMessage
 from tests.faults.kill.instance import Instance
@@ -38,18 +38,22 @@ OTHER_CAKE = workflow({"mix": {}, "bake": {"needs": ["mix"], "fails": 0, "busy":
 LARGE = workflow({"mix": {"refuses": 1}, **{f"slice_{number}": {"needs": ["mix"]} for number in range(100)}})
 
 
-def reruns(task: str, *, downstream: bool = False) -> Step:
+def reruns(task: str, *, downstream: bool = False, element: int | None = None) -> Step:
+    address = TaskOfBatch("cake", "2024-03", task, element)
+
     def rerun(instance: Instance, reason: str) -> None:
-        instance.moves.rerun_task(TaskOfBatch("cake", "2024-03", task), Who("ann", reason), downstream=downstream)
+        instance.moves.rerun_task(address, Who("ann", reason), downstream=downstream)
 
-    return asks(f"run {task} again", rerun)
+    return asks(f"run {address.name} again", rerun)
 
 
-def marks(task: str, status: Status) -> Step:
+def marks(task: str, status: Status, element: int | None = None) -> Step:
+    address = TaskOfBatch("cake", "2024-03", task, element)
+
     def mark(instance: Instance, reason: str) -> None:
-        instance.moves.mark_task(TaskOfBatch("cake", "2024-03", task), Who("ann", reason), status)
+        instance.moves.mark_task(address, Who("ann", reason), status)
 
-    return asks(f"{task} is {status}", mark)
+    return asks(f"{address.name} is {status}", mark)
 
 
 def reruns_batch(*, failed: bool = True, latest: bool = False) -> Step:

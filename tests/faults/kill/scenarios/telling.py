@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from run.engine.moves import Who
+from run.engine.moved import Who
 from run.engine.notifier import tell_again
 from tests.faults.kill.channels import REFUSING
 from tests.faults.kill.instance import Instance
