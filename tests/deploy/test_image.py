@@ -118,7 +118,7 @@ def test_what_the_service_imports_is_in_its_requirements(image: Image, database_
 
 
 def test_the_image_holds_the_service_and_nothing_else(image: Image) -> None:
-    assert {path.name for path in image.app.iterdir()} == {"run", "database", "migrations"}
+    assert {path.name for path in image.app.iterdir()} == {"run", "database", "migrations", "functions"}
 
 
 def test_the_service_is_run_by_a_user_who_is_not_root() -> None:

@@ -298,7 +298,10 @@ def test_a_package_allows_everything_below_it(database: Database, allowed: str) 
         (f"function: {HERE}:number, memory_mib: 1", "'memory_mib' must be greater than or equal to 64, not 1"),
         (f"function: {HERE}:number, args: ['{{batchid}}']", "'args': '{batchid}' is not a known name"),
         (f"function: {HERE}:number, kwargs: {{no-name: 1}}", "'kwargs': 'no-name' is no name of a parameter"),
-        (f"function: {HERE}:number, kwargs: {{a: {{secret: ''}}}}", "'kwargs': a: '' is no name of a secret"),
+        (
+            f"function: {HERE}:number, kwargs: {{a: {{secret: ''}}}}",
+            "'kwargs': a: must be the name of a secret: a letter",
+        ),
         (f"function: {HERE}:number, kwargs: {{a: [{{secret: B}}]}}", "'kwargs': a: a secret is a whole keyword"),
         (f"function: {HERE}:number, args: [{{secret: B}}]", "'args': a secret is a whole keyword argument"),
         (f"function: {HERE}:number, results_as_args: [other]", "which the task does not need"),
