@@ -57,6 +57,10 @@ def speak_and_fail(secret: str = "") -> None:
     raise ValueError(f"ran out of sugar: {secret}")
 
 
+def is_as_long(length: int, text: str) -> dict[str, Any]:
+    return {"is_as_long": len(text) == length, "text": text}
+
+
 def fail_inside() -> None:
     _deeper()
 

@@ -201,6 +201,13 @@ def test_a_secret_is_an_argument_and_is_shown_nowhere(database: Database) -> Non
     assert secret not in str(functions.engine.rows("SELECT * FROM task_log, batch_task, task_version"))
 
 
+def test_a_secret_is_passed_as_it_is_and_is_in_no_result(database: Database) -> None:
+    secret = "hedgehog-of-the-functions"
+    functions = FunctionRoom(database, secrets={"BANK": secret})
+    keys = {"args": [len(secret)], "kwargs": {"text": {"secret": "BANK"}}}
+    assert functions.one("is_as_long", **keys)[3] == {"is_as_long": True, "text": "[hidden]"}
+
+
 def test_a_function_finds_nothing_of_ours_around_it(functions: FunctionRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hush@host/db")
     _, _, _, found = functions.one("surroundings")
