@@ -79,7 +79,7 @@ def test_a_task_is_completed_by_its_name_as_by_its_id(service_with_model: Servic
         ({"attempt": 7}, "there is no attempt 7 of task model"),
         ({"status": "DONE"}, "status must be SUCCESS or ERROR"),
         ({"previous_task_id": 0}, "previous_task_id (0) must equal task_id"),
-        ({"element": 1}, "task model of workflow chain is not mapped"),
+        ({"element": 1}, "there is no element 1 of task 1"),
     ],
 )
 def test_a_completion_that_cannot_be_true_is_kept_and_changes_nothing(
