@@ -18,6 +18,8 @@ _COMMANDS = {
     "file": Place("run.cli.file:file", "Say what became of files, or hand over what was missed."),
     "rejected": Place("run.cli.rejected:rejected", "Read and replay messages that could not succeed."),
     "notification": Place("run.cli.notification:notification", "List what people were told, and tell them again."),
+    "metrics": Place("run.cli.metrics:metrics", "Count batches, open tasks, notifications and rejected messages."),
+    "stuck": Place("run.cli.stuck:stuck", "List tasks that nothing will move, or that nobody has moved in time."),
     "sweep": Place("run.cli.service:sweep", "Mend once what a crash or a lost message left."),
 }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from database.facts import OpenTask, stuck_tasks
-from database.keys import TaskKey
+from database.keys import WHOLE, TaskKey
 from database.sessions import Database, Transaction
 from database.statuses import Status
 from run.engine.collecting import close_if_whole
@@ -18,6 +20,30 @@ logger = logging.getLogger(__name__)
 
 #: How long a task may stand still before it is looked at, in seconds: longer than messages are put off.
 STANDS_STILL_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """An open task, or element, that stands still, and why that is wrong."""
+
+    workflow: str
+    batch: str
+    task: str
+    status: Status
+    why: str
+
+
+def find_stuck(tasks: Iterable[OpenTask]) -> list[Stuck]:
+    """Those of the tasks that nothing will move, or nobody has moved in time."""
+    return [
+        Stuck(task.workflow, task.batch_id, _name(task), task.status, why)
+        for task in tasks
+        if (why := _why_stuck(task)) is not None
+    ]
+
+
+def _name(task: OpenTask) -> str:
+    return task.task if task.element == WHOLE else f"{task.task}[{task.element}]"
 
 
 class Invariant:
@@ -35,7 +61,7 @@ class Invariant:
             if what is None:
                 continue
             key = TaskKey(task.workflow_id, task.batch_id, task.task_id, task.element)
-            name = f"{task.task}[{task.element}]" if key.is_element else task.task
+            name = _name(task)
             names = {"workflow": task.workflow, "batch": task.batch_id, "task": task.task}
             logger.error("nothing ends the waiting of %s: %s", name, what, extra=names)
             found.append(f"{task.workflow} {task.batch_id} {name}: {what}")
