@@ -87,7 +87,7 @@ class PythonFunction(Kind[PythonFunctionConfig]):
 
     def _call(self, config: PythonFunctionConfig, work: Work) -> _Call:
         preset = {"args": filled_json(config.args, work.values), "kwargs": filled_json(config.kwargs, work.values)}
-        args, kwargs = config.model_copy(update=preset).effective(work.results)
+        args, kwargs = config.model_copy(update=preset).effective(work.results, work.item)
         # A result that is passed by the same keyword takes the place of a secret, too.
         names = {
             name: named

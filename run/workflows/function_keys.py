@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from run.workflows.arguments import Passing, effective_arguments
+from run.workflows.arguments import Passing, effective_arguments, own_copy, problem_of_keyword
 from run.workflows.scope import Scope
 
 #: The kind whose tasks call a function.
@@ -28,20 +28,32 @@ class FunctionKeys(BaseModel):
     results_as_args: list[str] = Field(default_factory=list)
     #: The parent whose result is passed by each keyword, instead of what `kwargs` says.
     results_as_kwargs: dict[str, str] = Field(default_factory=dict)
+    #: The keyword that an element of a mapped task gets its item by, as it is.
+    item_as: str | None = None
 
     @property
     def passing(self) -> Passing:
         """Whose results go where."""
         return Passing(self.results_as_args, self.results_as_kwargs)
 
-    def effective(self, results: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of the call, with the results of the parents that succeeded."""
-        return effective_arguments(self.args, self.kwargs, self.passing, results)
+    def effective(self, results: Mapping[str, Any], item: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of the call, with the results of the parents that succeeded, and the item of an element."""
+        args, kwargs = effective_arguments(self.args, self.kwargs, self.passing, results)
+        return args, kwargs if self.item_as is None else {**kwargs, self.item_as: own_copy(item)}
 
     def problems(self, scope: Scope) -> Iterator[tuple[str, str]]:
         """Yield (key, reason) for results that the task cannot get."""
         for where, reason in self.passing.problems(scope.needs, scope.rule):
             yield f"results_{where}", reason
+        if self.item_as is not None and (problem := self._problem_of_item(self.item_as, scope)):
+            yield "item_as", problem
+
+    def _problem_of_item(self, keyword: str, scope: Scope) -> str | None:
+        if not scope.is_mapped:
+            return "the task has no item, because it is not mapped; write map: and the parent whose list it is"
+        if keyword in self.results_as_kwargs:
+            return f"'{keyword}' is the keyword of the result of '{self.results_as_kwargs[keyword]}' already"
+        return problem_of_keyword(keyword)
 
 
 def reference_of(function: Callable[..., Any]) -> str:

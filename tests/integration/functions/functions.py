@@ -22,6 +22,14 @@ def echo(*args: Any, **kwargs: Any) -> dict[str, Any]:
     return {"args": list(args), "kwargs": kwargs}
 
 
+def days() -> list[Any]:
+    return [{"day": "2024-03-01", "shops": [1, 2]}, "second", 3, None]
+
+
+def total(values: list[Any]) -> dict[str, Any]:
+    return {"values": values, "count": len(values)}
+
+
 def number(value: int = 3) -> int:
     return value
 

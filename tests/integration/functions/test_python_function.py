@@ -55,6 +55,27 @@ def test_results_are_appended_and_override_keywords(functions: FunctionRoom) -> 
     assert functions.results(key)["second"] == {"args": [1, first], "kwargs": {"stats": first, "other": 2}}
 
 
+def test_an_element_gets_its_item_as_it_is_and_the_results_come_together_in_order(functions: FunctionRoom) -> None:
+    key = functions.run(f"""
+        workflow: mapped
+        batch: "{{period}}"
+        tasks:
+          list: {{kind: python_function, function: "{HERE}:days"}}
+          each:
+            kind: python_function
+            function: {HERE}:echo
+            needs: [list]
+            map: list
+            item_as: item
+            args: ["{{element}} of {{batch_id}}"]
+          joined: {{kind: python_function, function: "{HERE}:total", needs: [each], results_as_args: [each]}}
+    """)
+    items = [{"day": "2024-03-01", "shops": [1, 2]}, "second", 3, None]
+    batch = key.batch_id
+    each = [{"args": [f"{number} of {batch}"], "kwargs": {"item": item}} for number, item in enumerate(items)]
+    assert functions.results(key)["joined"] == {"values": each, "count": 4}
+
+
 def test_what_a_function_changes_reaches_nobody_else(functions: FunctionRoom) -> None:
     changes = f"""
             kind: python_function
@@ -304,6 +325,7 @@ def test_a_package_allows_everything_below_it(database: Database, allowed: str) 
         (f"function: {HERE}:number, timeout: 10m", "a function has 570s at most, because one request waits for it"),
         (f"function: {HERE}:number, memory_mib: 1", "'memory_mib' must be greater than or equal to 64, not 1"),
         (f"function: {HERE}:number, args: ['{{batchid}}']", "'args': '{batchid}' is not a known name"),
+        (f"function: {HERE}:number, item_as: value", "'item_as': the task has no item, because it is not mapped"),
         (f"function: {HERE}:number, kwargs: {{no-name: 1}}", "'kwargs': 'no-name' is no name of a parameter"),
         (
             f"function: {HERE}:number, kwargs: {{a: {{secret: ''}}}}",
