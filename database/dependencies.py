@@ -6,12 +6,13 @@ only to the statements after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
+from database.errors import OutOfDate
 from database.keys import WHOLE, BatchKey, TaskKey
 from database.prepared import Prepared
 from database.statuses import FAILURES, OPEN, SkipCause, Status, any_of
@@ -109,7 +110,8 @@ _LOCK_DESCENDANTS = Prepared(
 )
 
 
-# The elements of a mapped task stand right before it. They are many, so only the tasks come back.
+# The elements of a mapped task stand right before it. They are many, so only the tasks come back, each with how many of
+# its elements are locked.
 def _with_elements(which: str, below: str = "") -> str:
     return f"""
         WITH RECURSIVE {below} locked AS (
@@ -120,7 +122,11 @@ def _with_elements(which: str, below: str = "") -> str:
              WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND {which}
              ORDER BY c.position, c.element FOR NO KEY UPDATE OF c
         )
-        SELECT * FROM locked WHERE element = {WHOLE} ORDER BY position
+        SELECT l.*, CASE WHEN l.elements > 0 THEN (
+                   SELECT count(*) FROM locked e
+                    WHERE e.task_id = l.task_id AND e.element >= 0 AND e.element < l.elements
+               ) ELSE 0 END AS locked_elements
+          FROM locked l WHERE l.element = {WHOLE} ORDER BY l.position
     """
 
 
@@ -157,17 +163,29 @@ def lock_with_descendants(tx: Connection, batch: BatchKey, task_ids: Sequence[in
 
 def lock_with_elements(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> list[Locked]:
     """Lock these tasks and, before each that is mapped, its elements, for whoever may change those too."""
-    return _locked(tx.execute(_LOCK_WITH_ELEMENTS, {**batch.columns, "task_ids": list(task_ids)}))
+    return _locked_with_elements(tx, _LOCK_WITH_ELEMENTS, {**batch.columns, "task_ids": list(task_ids)})
 
 
 def lock_descendants_with_elements(tx: Connection, key: TaskKey) -> list[Locked]:
     """Lock a task and everything below it, each with its elements; the task itself is first."""
-    return _locked(tx.execute(_LOCK_DESCENDANTS_WITH_ELEMENTS, {**key.batch.columns, "task_ids": [key.task_id]}))
+    given = {**key.batch.columns, "task_ids": [key.task_id]}
+    return _locked_with_elements(tx, _LOCK_DESCENDANTS_WITH_ELEMENTS, given)
 
 
 def lock_batch_tasks(tx: Connection, batch: BatchKey) -> list[Locked]:
     """Lock every task of the batch's version, and its elements, whatever their status, in ascending position."""
-    return _locked(tx.execute(_LOCK_BATCH_TASKS, batch.columns))
+    return _locked_with_elements(tx, _LOCK_BATCH_TASKS, batch.columns)
+
+
+def _locked_with_elements(tx: Connection, statement: TextClause, given: Mapping[str, Any]) -> list[Locked]:
+    """Raises OutOfDate when a task was waited for that was being given elements, which the statement cannot see.
+
+    To lock them now, after their task, would be to wait in a circle with those of them that end.
+    """
+    rows = tx.execute(statement, given).all()
+    if any(row.locked_elements < (row.elements or 0) for row in rows):
+        raise OutOfDate("a task has new elements")
+    return _locked(rows)
 
 
 def _locked(rows: Iterable[Any]) -> list[Locked]:
@@ -175,6 +193,7 @@ def _locked(rows: Iterable[Any]) -> list[Locked]:
     for row in rows:
         columns = row._asdict()
         columns.pop("element", None)
+        columns.pop("locked_elements", None)
         columns["status"] = Status(row.status)
         columns["skip_cause"] = None if row.skip_cause is None else SkipCause(row.skip_cause)
         found.append(Locked(**columns))

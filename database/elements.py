@@ -99,15 +99,29 @@ def watch_open_element(tx: Connection, key: TaskKey) -> bool:
 
 @dataclass(frozen=True)
 class FailedElements:
-    """How many elements have failed, and the first of them."""
+    """How many elements have failed, and the first of them; of the first attempt that failed, whose it is and why."""
 
     count: int
     first: Sequence[int]
+    element: int | None
+    error: str | None
 
 
 _FAILED = text(f"""
-    SELECT count(*) AS count, COALESCE((array_agg(element ORDER BY element))[1 : 10], '{{}}') AS first
-      FROM batch_task WHERE {_TASK} AND element >= 0 AND element < :elements AND status IN {any_of(FAILURES)}
+    SELECT f.count, f.first, e.element, e.error
+      FROM (
+          SELECT count(*) AS count, COALESCE((array_agg(element ORDER BY element))[1 : 10], '{{}}') AS first
+            FROM batch_task WHERE {_TASK} AND element >= 0 AND element < :elements AND status IN {any_of(FAILURES)}
+      ) f
+      LEFT JOIN LATERAL (
+          SELECT t.element, l.error
+            FROM batch_task t
+            JOIN task_log l ON l.workflow_id = t.workflow_id AND l.batch_id = t.batch_id AND l.task_id = t.task_id
+                           AND l.element = t.element AND l.attempt = t.attempt AND l.status = 'ERROR'
+           WHERE f.count > 0 AND t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = :task_id
+             AND t.element >= 0 AND t.element < :elements AND t.status = 'ERROR'
+           ORDER BY t.element LIMIT 1
+      ) e ON true
 """)
 
 

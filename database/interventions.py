@@ -47,8 +47,10 @@ def take_attempts_away(
     tx.execute(_TAKE_AWAY, {**batch.columns, **given})
 
 
-# A mapped task has nothing outside itself, its elements have. Run again as a whole, it reads its list anew.
+# A mapped task has nothing outside itself, its elements have. Run again as a whole, it reads its list anew; and one
+# that was to do so anyway has no elements that anybody could go on with.
 def _statement(move: Move) -> TextClause:
+    keeps_elements = "false" if move.target is Status.WAITING else "NOT reset"
     return text(f"""
         UPDATE batch_task t
            SET status = '{move.target}', skip_cause = :skip_cause, skipped_because_of = NULL,
@@ -58,7 +60,7 @@ def _statement(move: Move) -> TextClause:
                       AND c.element = t.element AND c.attempt = t.attempt
                )),
                token = NULL, lease_until = NULL, due_at = NULL, handle = NULL, awaits_completion = false,
-               awaits_elements = false, elements = {"NULL" if move.target is Status.WAITING else "elements"},
+               awaits_elements = false, elements = CASE WHEN {keeps_elements} THEN elements END,
                reset = false, retried = 0, waits_on = NULL, publish_after = NULL, publishes = 0,
                changed_at = clock_timestamp()
          WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids)

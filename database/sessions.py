@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from database.errors import DatabaseUnavailable, StatementRefused
+from database.errors import DatabaseUnavailable, OutOfDate, StatementRefused
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Database:
                 with self._engine.begin() as tx:
                     done = work(tx)
                     has_worked = True
-            except (DBAPIError, PoolTimeout) as error:
+            except (DBAPIError, PoolTimeout, OutOfDate) as error:
                 if not _may_run_again(error, has_worked=has_worked) or attempt == ATTEMPTS:
                     # Not `from error`: the driver's text quotes values, and errors are logged with their causes.
                     raise _translated(error) from None
@@ -132,7 +132,7 @@ def _answers(connection: DBAPIConnection) -> bool:
 
 
 def _may_run_again(error: Exception, *, has_worked: bool) -> bool:
-    if _sqlstate(error) in RUN_AGAIN:
+    if _sqlstate(error) in RUN_AGAIN or isinstance(error, OutOfDate):
         return True
     # A connection that was lost before the commit has committed nothing; one that was lost in it may have.
     return not has_worked and bool(getattr(error, "connection_invalidated", False))
@@ -150,7 +150,7 @@ def _first_line(error: Exception) -> str:
 
 def _translated(error: Exception) -> Exception:
     sqlstate = _sqlstate(error)
-    lost = isinstance(error, PoolTimeout) or getattr(error, "connection_invalidated", False)
+    lost = isinstance(error, PoolTimeout | OutOfDate) or getattr(error, "connection_invalidated", False)
     no_code = not sqlstate and isinstance(error, OperationalError | InterfaceError)
     if lost or no_code or sqlstate.startswith(UNAVAILABLE_CLASSES) or sqlstate in RUN_AGAIN:
         return DatabaseUnavailable(f"the database does not answer: {_first_line(error)}")

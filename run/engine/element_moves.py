@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from database.dependencies import Locked, lock_one
+from database.dependencies import Locked, count_parents, lock_one
 from database.elements import Mapped, await_elements_again, lock_mapped, release_elements, rerun_failed_elements
 from database.interventions import move_tasks, retry_now, take_attempts_away
 from database.keys import BatchKey, TaskKey
@@ -45,10 +45,17 @@ def mark_element(tx: Transaction, key: TaskKey, name: str, status: Status, cance
 
 
 def rerun_failed(tx: Transaction, batch: BatchKey, tasks: Sequence[Locked]) -> tuple[Elements, ...]:
-    """Let those elements of these tasks have new attempts that have failed; the elements that may start now."""
+    """Let those elements of these tasks have new attempts that have failed; the elements that may start now.
+
+    A task that stands below one that runs again too waits for that, and reads its list anew: so the tasks are in order.
+    """
     released = []
     for task in tasks:
         key = TaskKey(batch.workflow_id, batch.batch_id, task.task_id)
+        parents = count_parents(tx, batch, task.version_id, [task.task_id])[task.task_id]
+        if parents.finished < parents.all:
+            move_tasks(tx, batch, [task.task_id], RERUN)
+            continue
         failed = rerun_failed_elements(tx, key, task.elements or 0)
         released.append(Elements(task.task_id, release_elements(tx, key, failed)))
         await_elements_again(tx, key)

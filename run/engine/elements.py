@@ -114,4 +114,6 @@ def _outcome(tx: Transaction, key: TaskKey, mapped: Mapped) -> Ended:
 def _words(failed: FailedElements, elements: int) -> str:
     first = ", ".join(map(str, failed.first))
     more = f" and {failed.count - len(failed.first):,} more" if failed.count > len(failed.first) else ""
-    return f"{failed.count:,} of {elements:,} elements failed: {first}{more}"
+    # What people are told of the task is all that most of them read.
+    why = "" if failed.error is None else f"\nelement {failed.element}: {failed.error}"
+    return f"{failed.count:,} of {elements:,} elements failed: {first}{more}{why}"

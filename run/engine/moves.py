@@ -212,9 +212,9 @@ def _rerun_of_batch(tx: Transaction, batch: BatchKey, who: Who, *, failed: bool,
     ended_badly = [task for task in locked if failed and task.status in (Status.ERROR, Status.CANCELLED)]
     by_elements = [task for task in ended_badly if task.elements is not None]
     _move(tx, batch, [task.task_id for task in ended_badly if task.elements is None], RERUN, who)
-    released = rerun_failed(tx, batch, by_elements)
     stale = moved_already.union(task.task_id for task in ended_badly)
     bring_back(tx, batch, _below(tx, locked, stale))
+    released = rerun_failed(tx, batch, by_elements)
     reopen_batch(tx, batch)
     checked = Checked(elements=released)
     for task in by_elements:

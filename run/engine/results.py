@@ -62,15 +62,15 @@ class Results:
         return result.value if result.place is None else json.loads(self._places().read(result.place))
 
     def _joined(self, task: str, result: ResultOfElements) -> list[Any]:
-        if result.size > MOST_BYTES:
-            raise PermanentFailure(
-                f"the results of the {result.elements:,} elements of '{task}' have {result.size:,} bytes of JSON, and "
-                f"{MOST_BYTES:,} are the most; let each write to a table, and return where that is"
-            )
         joined: list[Any] = []
+        size = _allowed(result.size, task, result.elements)
         for first in range(0, result.elements, ELEMENTS_AT_ONCE):
             last = min(first + ELEMENTS_AT_ONCE, result.elements) - 1
-            joined += map(self._value, self._of_elements(result.task, first, last))
+            for one in self._of_elements(result.task, first, last):
+                # How large one is that is not in the database shows when it is read.
+                content = None if one.place is None else self._places().read(one.place)
+                size = _allowed(size + len(content or b""), task, result.elements)
+                joined.append(one.value if content is None else json.loads(content))
         return joined
 
     def _of_elements(self, task: TaskKey, first: int, last: int) -> list[StoredResult]:
@@ -91,6 +91,16 @@ class Results:
         if self._large is None:
             raise PermanentFailure(f"results of more than {MOST_BYTES_IN_DATABASE:,} bytes have no place here")
         return self._large
+
+
+def _allowed(size: int, task: str, elements: int) -> int:
+    """The size of what elements have returned together; raises PermanentFailure when that is too much for one value."""
+    if size > MOST_BYTES:
+        raise PermanentFailure(
+            f"the results of the {elements:,} elements of '{task}' have more than {MOST_BYTES:,} bytes of JSON "
+            "together, and these are the most; let each write to a table, and return where that is"
+        )
+    return size
 
 
 def _name(claimed: Claimed) -> str:

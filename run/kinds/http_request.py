@@ -140,6 +140,7 @@ def _completion(work: Work) -> dict[str, Any]:
         "task_name": work.task,
         "batch_id": work.batch_id,
         "attempt": work.attempt,
+        **({} if work.element is None else {"element": work.element}),
     }
 
 

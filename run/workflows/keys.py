@@ -55,7 +55,8 @@ class MapKeys(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     over: str
-    max_failures: int = Field(default=0, ge=0)
+    #: A list is far shorter than this; the database counts with 64 bits.
+    max_failures: int = Field(default=0, ge=0, le=1_000_000)
 
     @model_validator(mode="before")
     @classmethod

@@ -136,7 +136,7 @@ def test_more_failures_than_are_allowed_are_an_error_that_names_them(room: Engin
     room.told.orders["cook"] = fails_for("b", "e")
     room.execute("cook")
     room.deliver_all()
-    assert room.log("cook") == [(1, "ERROR", "2 of 5 elements failed: 1, 4")]
+    assert room.log("cook") == [(1, "ERROR", "2 of 5 elements failed: 1, 4\nelement 1: burnt")]
     assert room.statuses()["serve"] == "SKIPPED:upstream_failed"
     assert room.batch_status() == "ERROR"
 

@@ -35,8 +35,8 @@ def test_one_element_runs_again_and_the_others_stay(room: EngineRoom) -> None:
     room.deliver_all()
     assert [(work.element, work.attempt) for work in works(room)] == [(1, 2)]
     assert [entry[1:] for entry in room.log("cook")] == [
-        ("ERROR", "2 of 4 elements failed: 1, 2"),
-        ("ERROR", "1 of 4 elements failed: 2"),
+        ("ERROR", "2 of 4 elements failed: 1, 2\nelement 1: burnt"),
+        ("ERROR", "1 of 4 elements failed: 2\nelement 2: burnt"),
     ]
     room.moves.rerun_task(room.task("cook", element=2), ME, downstream=True)
     room.deliver_all()

@@ -12,12 +12,16 @@ from zlib import crc32
 
 import pytest
 
+from database.attempts import claim
+from database.dependencies import lock_descendants_with_elements
+from database.sessions import Transaction
 from database.statuses import Status
 from run.engine.dependency_checker import reset_with_descendants
+from run.engine.expanding import Expands, write_elements
 from run.errors import Refused
 from run.kinds.kind import Work
 from tests.engine_room import ME, EngineRoom, failing
-from tests.integration.engine.test_map import kitchen
+from tests.integration.engine.test_map import TOKEN, kitchen
 from tests.integration.engine.test_move_races import at_the_same_moment, deadlocks
 
 ROUNDS = int(os.environ.get("BARRIER_ROUNDS", "2000"))
@@ -105,3 +109,27 @@ def _finish(room: EngineRoom, batch_id: str) -> None:
         if room.batch_status(batch_id) != "PROCESSING":
             return
     raise AssertionError(f"batch {batch_id} does not end: {room.statuses(batch_id)} {room.elements('cook', batch_id)}")
+
+
+def test_whoever_waits_for_a_task_that_is_given_elements_has_those_too_when_it_has_the_task(room: EngineRoom) -> None:
+    kitchen(room, list("ab"))
+    cook = room.key("cook")
+    claimed = room.database.transact(lambda tx: claim(tx, cook, TOKEN, ["told"]))
+    assert claimed is not None
+    is_given = threading.Event()
+
+    def expand(tx: Transaction) -> None:
+        write_elements(tx, claimed, Expands(list("ab")))
+        is_given.set()
+        while not room.somebody_waits_for_a_lock():
+            pass
+
+    def free_elements_beside(tx: Transaction) -> list[tuple[int]]:
+        lock_descendants_with_elements(tx, cook)
+        return room.rows("SELECT element FROM batch_task WHERE element >= 0 FOR NO KEY UPDATE SKIP LOCKED")
+
+    with ThreadPoolExecutor(2) as pool:
+        expanding = pool.submit(room.database.transact, expand)
+        is_given.wait()
+        assert pool.submit(room.database.transact, free_elements_beside).result() == []
+        expanding.result()

@@ -592,3 +592,14 @@ def test_two_who_would_send_the_same_at_once_send_it_once(room: EngineRoom, hook
         assert all(pool.map(lambda sender: sender.send(notification_id), senders))
     assert len(hooks.requests("POST")) == 1
     assert told(room) == [("failure", 1, "SENT", 1)]
+
+
+def test_the_mail_about_a_mapped_task_says_why_its_first_element_has_failed(room: EngineRoom, mail: MailServer) -> None:
+    mapped = {"map": {"over": "list.dishes", "max_failures": 0}}
+    room.apply({"list": [], "cook": ["list"]}, details={"cook": mapped}, notify=by_mail())
+    room.told.orders |= {"list": lambda _work: {"dishes": ["soup", "pie"]}, "cook": failing("no gas")}
+    room.start()
+    room.deliver_all()
+    room.sweep()
+    [received] = mail.received
+    assert "cook (kind told)\n  2 of 2 elements failed: 0, 1\nelement 0: no gas\n" in received.part("plain")

@@ -129,6 +129,26 @@ def test_a_large_result_is_an_object_and_the_row_says_which(room: EngineRoom, sh
     ]
 
 
+@pytest.mark.parametrize(("length", "error"), [(MOST_BYTES_IN_DATABASE, None), (MOST_BYTES // 2, "67,108,864")])
+def test_results_of_elements_are_joined_from_rows_and_objects_unless_they_are_too_large_together(
+    room: EngineRoom, shelf: Shelf, length: int, error: str | None
+) -> None:
+    room.told.orders["a"] = returning(["small", None])
+    room.told.orders["b"] = lambda work: Finished(returned=Returned(work.item or "x" * length))
+    run(room, {"b": {"map": {"over": "a", "max_failures": 0}}, "c": {"reads_results": ["b"]}})
+    assert room.statuses()["c"] == "SUCCESS"
+    room.told.orders["a"] = returning([None, None])
+    room.moves.rerun_task(room.task("a"), ME, downstream=True)
+    room.deliver_all()
+    assert len(shelf.objects) == 3
+    assert results_of(room, "c")[0] == {"b": ["small", "x" * length]}
+    [_, (_, status, said)] = room.log("c")
+    assert (status == "ERROR", (said or "").count("results of the 2 elements of 'b'")) == (
+        bool(error),
+        int(bool(error)),
+    )
+
+
 def test_a_result_just_as_large_as_a_row_may_hold_stays_in_it(room: EngineRoom, shelf: Shelf) -> None:
     room.told.orders["a"] = returning("x" * (MOST_BYTES_IN_DATABASE - 2))
     run(room)

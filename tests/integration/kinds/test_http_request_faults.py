@@ -335,6 +335,23 @@ def test_a_service_that_works_on_says_with_the_message_it_was_given_that_it_is_d
     assert room.rows("SELECT details FROM task_log") == [({"result": {"rows": 3}},)]
 
 
+def test_each_element_of_a_mapped_task_is_told_the_message_that_ends_it(room: EngineRoom, service: RestService) -> None:
+    config = {"url": f"{service.url}/orders", "method": "POST", "body": {}, "wait_for_completion": True}
+    orders = {"kind": "http_request", "config": config, "awaits_completion": True}
+    mapped = {"map": {"over": "list.of", "max_failures": 0}}
+    room.apply({"list": [], "a": ["list"]}, details={"a": orders | mapped})
+    room.told.orders["list"] = lambda _work: {"of": ["x", "y"]}
+    room.start()
+    room.deliver_all()
+    for asked in service.asked:
+        data = json.dumps(json.loads(asked.headers["cloud-accelerator-completion"]) | {"status": "SUCCESS"})
+        message = parse_message(read_delivery({"x-goog-pubsub-message-id": "1"}, data.encode()))
+        assert isinstance(message, CompletedMessage)
+        room.completed("a", attempt=message.attempt, element=message.element)
+    assert room.elements("a") == ["SUCCESS", "SUCCESS"]
+    assert room.batch_status() == "SUCCESS"
+
+
 def test_a_service_may_be_done_before_it_has_answered(room: EngineRoom, service: RestService, wire: Wire) -> None:
     wire.after.append(lambda: room.completed("a", attempt=1))
     order(room, service, wait_for_completion=True)
