@@ -37,7 +37,10 @@ def told_work(claimed: Claimed, work: Work) -> ToldWork:
     if claimed.kind == FUNCTION_KIND:
         fields = FunctionKeys.model_fields
         keys = FunctionKeys.model_validate({key: value for key, value in claimed.config.items() if key in fields})
-        return ToldWork(f"function {keys.function}", "Called with", call_of(*keys.effective(work.results, work.item)))
+        # Only what is preset has templates and secrets: what a parent has returned is shown as it is.
+        preset = {"args": _filled(keys.args, work.values), "kwargs": _filled(keys.kwargs, work.values)}
+        args, kwargs = keys.model_copy(update=preset).effective(work.results, work.item)
+        return ToldWork(f"function {keys.function}", "Called with", call_of(args, kwargs))
     config = {key: _filled(value, work.values) for key, value in claimed.config.items()}
     said = {key: value for key, value in config.items() if value is not None and value not in ([], {}, "")}
     return ToldWork(f"kind {claimed.kind}", "Configured with", call_of((), said))

@@ -39,19 +39,23 @@ class Results:
         self._database = database
         self._large = large
 
-    def of_parents(self, claimed: Claimed, *, to_cancel: bool = False) -> dict[str, Any]:
-        """What the parents that this attempt reads have returned; those that did not succeed are left out.
+    def of_former(self, claimed: Claimed) -> dict[str, Any]:
+        """What the parents that this attempt reads had returned when it began, whatever has become of them since."""
+        return self._of(claimed, claimed.reads_results, begun=claimed.attempt)
 
-        To end what it has begun outside, what they returned before will do, whatever has become of them since.
+    def of(self, claimed: Claimed, names: Collection[str]) -> dict[str, Any]:
+        """What these parents have returned; those that did not succeed are left out.
+
+        Whoever goes on with an attempt gets what it has had from its begin.
         """
-        return self.of(claimed, claimed.reads_results, to_cancel=to_cancel)
+        is_first_look = claimed.takeovers == 0 and claimed.polls == 0 and claimed.handle is None
+        return self._of(claimed, names, begun=None if is_first_look else claimed.attempt)
 
-    def of(self, claimed: Claimed, names: Collection[str], *, to_cancel: bool = False) -> dict[str, Any]:
-        """The same of parents that are named."""
+    def _of(self, claimed: Claimed, names: Collection[str], begun: int | None) -> dict[str, Any]:
         if not names:
             return {}
         stored = self._database.transact(
-            lambda tx: results_of_parents(tx, claimed.key, claimed.version_id, sorted(names), even_former=to_cancel)
+            lambda tx: results_of_parents(tx, claimed.key, claimed.version_id, sorted(names), begun=begun)
         )
         return {
             task: self._value(result) if isinstance(result, StoredResult) else self._joined(task, result)

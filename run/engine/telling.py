@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import dropwhile
 from typing import Any
 
 from database.attempts import Claimed
@@ -65,7 +66,6 @@ class _Teller:
         self._told = told
         self._names = names
         self._batch = f"{told.workflow} {told.batch.batch_id}"
-        self._address = f"{told.workflow} {shlex.quote(told.batch.batch_id)}"
         self._place = f"workflow {told.workflow}, batch {told.batch.batch_id}"
 
     def report(self) -> Report:
@@ -76,6 +76,14 @@ class _Teller:
                 return self._success()
             case NotificationEvent.MISSED_DEADLINE:
                 return self._deadline()
+
+    def _command(self, verb: str, option: str = "") -> str:
+        workflow, batch_id = self._told.workflow, self._told.batch.batch_id
+        batch = shlex.quote(batch_id)
+        if batch_id.startswith("-"):
+            # What begins like an option is none behind two dashes.
+            return f"python -m run batch {verb}{option} -- {workflow} {batch}"
+        return f"python -m run batch {verb} {workflow} {batch}{option}"
 
     def _attempts(self, tasks: Sequence[Mapping[str, Any]]) -> dict[int, ToldAttempt]:
         asked = [(task["task_id"], task["attempt"]) for task in tasks]
@@ -100,7 +108,7 @@ class _Teller:
                 for one, task in in_full.items()
             ],
             at=self._told.happened_at,
-            command=f"python -m run batch rerun {self._address} --failed",
+            command=self._command("rerun", " --failed"),
             title=self._failure_title([names[task["task_id"]] for task in failed]),
             failed_too=[names[task["task_id"]] for task in failed[_MOST_IN_FULL:]],
             cancelled=[names[task["task_id"]] for task in tasks if task["status"] == Status.CANCELLED],
@@ -155,7 +163,7 @@ class _Teller:
 
         claimed, files = self._database.transact(read)
         try:
-            results = self._results.of_parents(claimed, to_cancel=True)
+            results = self._results.of_former(claimed)
             work = make_work(claimed, files, self._names, results=results)
         except (TaskFailure, Unavailable):
             # Without the results that it had; why they are not there may be what has failed.
@@ -177,14 +185,13 @@ class _Teller:
 
     def _deadline(self) -> DeadlineReport:
         facts = self._told.facts
-        rerun, show = f"batch rerun {self._address} --failed", f"batch show {self._address}"
         return DeadlineReport(
             title=f"{self._batch} has missed its deadline",
             place=self._place,
             at=self._told.happened_at,
             tasks=[WaitingTask(task["task"], task["status"], task["waits"]) for task in facts["tasks"]],
             more=facts["count"] - len(facts["tasks"]),
-            command=f"python -m run {rerun if facts['cancels'] else show}",
+            command=self._command("rerun", " --failed") if facts["cancels"] else self._command("show"),
             is_cancelled=facts["cancels"],
         )
 
@@ -213,11 +220,15 @@ def _error_of(attempt: ToldAttempt) -> str:
 
 
 def _sentence_of(error: str) -> tuple[str, str]:
-    """One sentence, and the whole where that says more."""
-    lines = error.strip().splitlines()
-    if error.startswith(_TRACEBACK):
-        return lines[-1][:_LONGEST_SENTENCE], error
-    return (error, "") if len(error) <= _LONGEST_SENTENCE else (f"{error[:_LONGEST_SENTENCE]}...", error)
+    """What is wrong in short, and the whole where that says more."""
+    said, has_traceback = error, error.startswith(_TRACEBACK)
+    if has_traceback:
+        # The frames are indented; a message may have many lines, of which the first says most.
+        _, _, last = error.rpartition(_TRACEBACK)
+        lines = last.strip("\n").splitlines()
+        said = "\n".join(dropwhile(lambda line: line[:1] in {"", " "}, lines)) or error
+    short = said if len(said) <= _LONGEST_SENTENCE else f"{said[:_LONGEST_SENTENCE]}..."
+    return short, error if has_traceback or short != error else ""
 
 
 def _done(task: Mapping[str, Any], attempt: ToldAttempt) -> DoneTask:

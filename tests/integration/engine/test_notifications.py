@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from database.sessions import Database
 from database.statuses import Status
+from run.cli.batch import rerun
 from run.clients import Clients
 from run.engine.channels import Channels, MailAccount
 from run.engine.notifier import MOST_TRIES, Notifier, tell_again
@@ -437,6 +439,26 @@ def test_the_results_of_parents_are_in_it_as_they_were(room: EngineRoom, mail: M
     )
 
 
+def test_a_function_is_told_with_its_templates_filled_in_and_its_secrets_by_their_names(
+    room: EngineRoom, mail: MailServer
+) -> None:
+    function = room.life.kinds["python_function"]
+    assert isinstance(function, Function)
+    function.orders["call"] = failing("no")
+    room.told.orders["order"] = lambda _: {"said": "{batch_id}"}
+    kwargs = {"where": {"month": "{period}"}, "key": {"secret": "API_TOKEN"}}
+    call = {"function": "cakes:bake", "args": ["{batch_id}"], "kwargs": kwargs, "results_as_args": ["order"]}
+    details = {"call": {"kind": "python_function", "config": call, "reads_results": ["order"]}}
+    room.apply({"order": [], "call": ["order"]}, details=details, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    room.sweep()
+    text = mail.received[0].part("plain")
+    assert "  args[0] = '2024-03'\n" in text
+    assert "  args[1] = {'said': '{batch_id}'}\n" in text, "a result is no template"
+    assert "  key = <the secret API_TOKEN>\n  where = {'month': '2024-03'}\n" in text
+
+
 def test_a_failure_for_want_of_a_result_is_told_as_it_was_written(room: EngineRoom, mail: MailServer) -> None:
     details = {"a": {}, "b": {"kind": "recipe", "config": {"table": "t_{results.a.no}"}, "reads_results": ["a"]}}
     room.apply({"a": [], "b": ["a"]}, details=details, notify=by_mail())
@@ -473,6 +495,44 @@ def test_an_error_that_nobody_expected_is_told_with_its_traceback(room: EngineRo
     assert re.search(r'File "[^"]*test_notifications.py", line \d+, in fail', text)
 
 
+def test_an_error_of_several_lines_is_told_from_its_type_on(room: EngineRoom, mail: MailServer) -> None:
+    def fail(_work: Work) -> None:
+        try:
+            raise KeyError("flour")
+        except KeyError:
+            raise ValueError("2 mistakes\n  no flour\nsee the recipe") from None
+
+    recipe(room).orders["a"] = fail
+    room.apply({"a": []}, details={"a": {"kind": "recipe"}}, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    room.sweep()
+    text = mail.received[0].part("plain")
+    assert "a (kind recipe)\n  ValueError: 2 mistakes\n  no flour\nsee the recipe\n\nTraceback" in text
+
+
+@pytest.mark.parametrize(
+    ("batch", "command"),
+    [
+        ("-x y", "python -m run batch rerun --failed -- cake '-x y'"),
+        ("it's; rm", """python -m run batch rerun cake 'it'"'"'s; rm' --failed"""),
+    ],
+)
+def test_the_command_to_go_on_can_be_given_to_a_shell_as_it_is(
+    room: EngineRoom, mail: MailServer, batch: str, command: str
+) -> None:
+    room.apply({"a": []}, notify=by_mail())
+    room.told.orders["a"] = failing("no")
+    room.start(batch)
+    room.deliver_all()
+    room.sweep()
+    assert mail.received[0].part("plain").endswith(f"To go on from there:\n  {command}\n")
+    words = shlex.split(command)
+    with rerun.make_context("rerun", words[words.index("rerun") + 1 :]) as context:
+        assert (context.params["workflow"], context.params["batch_id"]) == ("cake", batch)
+        assert context.params["failed"] is True
+
+
 def test_of_very_many_failures_ten_are_told_in_full_and_the_others_by_name(room: EngineRoom, mail: MailServer) -> None:
     names = [f"t{number:02d}" for number in range(12)]
     room.apply({**{name: [] for name in names}, "end": names}, notify=by_mail())
@@ -495,6 +555,14 @@ def test_recipients_that_the_server_refuses_are_named_and_the_others_get_one_mai
     assert room.rows("SELECT status, problem FROM notification") == [
         ("SENT", f"{HOST} took it, but not for bob@example.com")
     ]
+
+
+def test_a_mail_that_was_taken_is_sent_whatever_the_server_says_at_the_end(room: EngineRoom, mail: MailServer) -> None:
+    mail.farewell = "421 4.3.2 going down"
+    bake(room, "mix")
+    assert room.sweep() == {"notification": 1}
+    assert len(mail.received) == 1
+    assert told(room) == [("failure", 1, "SENT", 1)]
 
 
 def test_without_a_mail_server_mail_is_put_off_and_says_so(database: Database, hooks: HookServer) -> None:
