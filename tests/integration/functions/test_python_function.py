@@ -312,6 +312,22 @@ def test_a_module_that_the_settings_do_not_allow_is_refused_when_it_is_applied_a
     assert (status, error) == ("ERROR", f"the module '{HERE}' may not be called: {words}")
 
 
+def test_what_an_allowed_module_only_imports_is_refused_when_it_is_applied_and_when_it_would_be_called(
+    database: Database,
+) -> None:
+    FunctionRoom(database, allowed="tests copy").apply(flow("deepcopy", "deepcopy"))
+    functions = FunctionRoom(database)
+    words = (
+        f"the module {HERE} only has it from 'copy', which FUNCTION_MODULES does not name; "
+        "write a function of its own that calls it"
+    )
+    with pytest.raises(InvalidWorkflow, match=words):
+        functions.definition(flow("deepcopy", "deepcopy"))
+    functions.engine.start(workflow="two")
+    functions.engine.deliver_all()
+    assert functions.attempt("first")[:2] == ("ERROR", words)
+
+
 @pytest.mark.parametrize("allowed", [HERE, "tests", "acme tests.integration", "tests.integration.functions,acme"])
 def test_a_package_allows_everything_below_it(database: Database, allowed: str) -> None:
     assert FunctionRoom(database, allowed=allowed).one("number")[0] == "SUCCESS"
