@@ -13,7 +13,7 @@ from database.attempts import Claimed
 from database.dependencies import children_of
 from database.facts import OpenTask
 from database.files import LoggedFile, files_of_attempt
-from database.keys import TaskKey
+from database.keys import WHOLE, TaskKey
 from database.notifications import MOST_TASKS, ClaimedNotification
 from database.sessions import Database, Transaction
 from database.statuses import NotificationEvent, Status
@@ -139,9 +139,11 @@ class _Teller:
         return f"Errors in {len(failed)} tasks of {self._batch}: {some(failed, _MOST_NAMES)}"
 
     def _failed(self, task: Mapping[str, Any], attempt: ToldAttempt, not_executed: Sequence[str]) -> FailedTask:
-        work = self._work(task) if task["attempt"] else ToldWork(f"kind {attempt.kind}", "", Call())
-        error = work.call.clean(_error_of(attempt)[-_LONGEST_ERROR:])
-        sentence, in_full = _sentence_of(error)
+        work = self._work(attempt, task["attempt"]) if task["attempt"] else ToldWork(f"kind {attempt.kind}", "", Call())
+        sentence, in_full = _sentence_of(work.call.clean(_error_of(attempt)[-_LONGEST_ERROR:]))
+        if attempt.element_error is not None:
+            said, in_full = _sentence_of(work.call.clean(attempt.element_error[-_LONGEST_ERROR:]))
+            sentence = f"{sentence}\nElement {attempt.element}: {said}"
         return FailedTask(
             name=attempt.task,
             work=work.what,
@@ -153,12 +155,14 @@ class _Teller:
             details_are="Traceback" if in_full.startswith(_TRACEBACK) else "The error in full",
         )
 
-    def _work(self, task: Mapping[str, Any]) -> ToldWork:
-        """What the attempt was told to do."""
-        key = TaskKey(self._told.batch.workflow_id, self._told.batch.batch_id, task["task_id"])
+    def _work(self, told: ToldAttempt, attempt: int) -> ToldWork:
+        """What the attempt was told to do; of a mapped task, what the first element that failed was told."""
+        workflow_id, batch_id = self._told.batch.workflow_id, self._told.batch.batch_id
+        element, number = (told.element, told.element_attempt) if told.element is not None else (WHOLE, attempt)
+        key = TaskKey(workflow_id, batch_id, told.task_id, element)
 
         def read(tx: Transaction) -> tuple[Claimed, Sequence[LoggedFile]]:
-            claimed = as_claimed(tx, key, task["attempt"], self._told.version_id)
+            claimed = as_claimed(tx, key, number or attempt, self._told.version_id)
             return claimed, files_of_attempt(tx, key, claimed.attempt) if claimed.has_files else []
 
         claimed, files = self._database.transact(read)
@@ -166,8 +170,8 @@ class _Teller:
             results = self._results.of_former(claimed)
             work = make_work(claimed, files, self._names, results=results)
         except (TaskFailure, Unavailable):
-            # Without the results that it had; why they are not there may be what has failed.
-            work = make_work(replace(claimed, reads_results=()), files, self._names)
+            # Without results and item; why they are not there, or a part of them, may be what has failed.
+            work = make_work(replace(claimed, key=key.whole, reads_results=()), files, self._names)
         return told_work(claimed, work)
 
     def _success(self) -> SuccessReport:

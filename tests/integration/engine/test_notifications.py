@@ -495,6 +495,45 @@ def test_an_error_that_nobody_expected_is_told_with_its_traceback(room: EngineRo
     assert re.search(r'File "[^"]*test_notifications.py", line \d+, in fail', text)
 
 
+def test_of_a_mapped_task_the_first_element_that_failed_is_told(room: EngineRoom, mail: MailServer) -> None:
+    def cook(work: Work) -> None:
+        if work.item != "pie":
+            raise KeyError(f"{work.item} is burnt")
+
+    room.told.orders["list"] = lambda _: {"dishes": ["pie", "soup", "cake"]}
+    recipe(room).orders["cook"] = cook
+    config = {"table": "{item}_{element}_{period}_{results.list.dishes.0}"}
+    mapped = {"kind": "recipe", "config": config, "map": {"over": "list.dishes", "max_failures": 0}}
+    mapped["reads_results"] = ["list"]
+    room.apply({"list": [], "cook": ["list"], "serve": ["cook"]}, details={"cook": mapped}, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    # It is told how it was, and not how it has become since.
+    recipe(room).orders = {}
+    room.moves.rerun_task(room.task("cook", element=1), ME)
+    room.deliver_all()
+    room.sweep()
+    text = mail.received[0].part("plain")
+    assert "cook (kind recipe)\n  2 of 3 elements failed: 1, 2\nElement 1: KeyError: 'soup is burnt'\n" in text
+    assert "Configured with\n  table = 'soup_1_2024-03_pie'\n" in text
+    assert re.search(r'File "[^"]*test_notifications.py", line \d+, in cook', text)
+    assert "Could not be executed because of it: serve\n" in text
+
+
+def test_an_element_that_failed_for_want_of_a_part_of_its_item_is_told_as_it_was_written(
+    room: EngineRoom, mail: MailServer
+) -> None:
+    room.told.orders["list"] = lambda _: {"dishes": [{"name": "pie"}]}
+    mapped = {"kind": "recipe", "config": {"table": "{item.nam}"}, "map": {"over": "list.dishes", "max_failures": 0}}
+    room.apply({"list": [], "cook": ["list"]}, details={"cook": mapped}, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    assert room.sweep() == {"notification": 1}
+    text = mail.received[0].part("plain")
+    assert "without 'nam'; did you mean 'name'?" in text
+    assert "  table = '{item.nam}'\n" in text
+
+
 def test_an_error_of_several_lines_is_told_from_its_type_on(room: EngineRoom, mail: MailServer) -> None:
     def fail(_work: Work) -> None:
         try:
@@ -629,6 +668,16 @@ def test_an_address_that_is_a_secret_is_in_no_problem(room: EngineRoom, hooks: H
     room.sweep()
     [(problem,)] = room.rows("SELECT problem FROM notification")
     assert problem == "it was answered with 404: there is no [hidden]"
+
+
+def test_a_secret_is_hidden_in_a_problem_that_is_too_long_to_be_told_whole(room: EngineRoom, hooks: HookServer) -> None:
+    url = f"{hooks.url}/slack"
+    hooks.fails["POST /slack"] = [Answered(404, f"{'x' * (500 - len(url) // 2)}{url}")]
+    bake(room, "mix", notify=by(slack={"secret": "SLACK_URL"}))
+    room.sweep()
+    [(problem,)] = room.rows("SELECT problem FROM notification")
+    assert hooks.url not in problem
+    assert "//" not in problem
 
 
 def test_a_secret_that_is_not_there_is_a_problem_that_names_it(room: EngineRoom, hooks: HookServer) -> None:
