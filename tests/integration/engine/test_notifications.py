@@ -46,6 +46,7 @@ class RecipeConfig(KindConfig):
     sql: str = ""
     password: str = ""
     headers: dict[str, Any] = Field(default_factory=dict)
+    body: Any = None
 
 
 class Recipe(Kind[RecipeConfig]):
@@ -457,6 +458,25 @@ def test_a_function_is_told_with_its_templates_filled_in_and_its_secrets_by_thei
     assert "  args[0] = '2024-03'\n" in text
     assert "  args[1] = {'said': '{batch_id}'}\n" in text, "a result is no template"
     assert "  key = <the secret API_TOKEN>\n  where = {'month': '2024-03'}\n" in text
+
+
+def test_a_value_that_is_called_secret_is_not_taken_for_the_name_of_one(room: EngineRoom, mail: MailServer) -> None:
+    function = room.life.kinds["python_function"]
+    assert isinstance(function, Function)
+    function.orders["call"] = recipe(room).orders["post"] = failing("no")
+    kwargs = {"secret": "written-in-kwargs", "deep": {"secret": "written-deep-in-kwargs", "host": "h"}}
+    details = {
+        "call": {"kind": "python_function", "config": {"function": "cakes:bake", "kwargs": kwargs}},
+        "post": {"kind": "recipe", "config": {"body": {"secret": "written-in-a-body"}}},
+    }
+    room.apply({"call": [], "post": []}, details=details, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    assert room.sweep() == {"notification": 1}
+    text = mail.received[0].part("plain")
+    assert "written-" not in text
+    assert "  deep = {'host': 'h', 'secret': [hidden]}\n  secret = [hidden]\n" in text
+    assert "  body = {'secret': [hidden]}\n" in text
 
 
 def test_a_failure_for_want_of_a_result_is_told_as_it_was_written(room: EngineRoom, mail: MailServer) -> None:
