@@ -138,6 +138,38 @@ def test_what_goes_on_outside_keeps_the_results_with_which_it_began(room: Engine
     assert [row[:2] for row in room.log("b")] == [(1, "SUCCESS")]
 
 
+@pytest.mark.parametrize(("before", "expected"), [(returning(1), {"a": 1}), (failing("broken"), {})])
+def test_a_parent_that_is_being_run_again_has_what_its_last_attempt_has_returned(
+    room: EngineRoom, before: Any, expected: Any
+) -> None:
+    room.told.orders["a"] = returning(0)
+    room.apply({"a": [], "b": ["a"]}, details={"b": {"reads_results": ["a"], "rule": TriggerRule.all_done}})
+    room.start()
+    room.deliver_all()
+    room.told.orders["a"] = before
+    room.moves.rerun_task(room.task("a"), ME, downstream=True)
+    room.execute("a")
+    room.moves.rerun_task(room.task("a"), ME)
+    assert room.statuses() == {"a": "NEW", "b": "NEW"}
+    room.execute("b")
+    assert results_of(room)[1:] == [expected]
+
+
+def test_a_list_with_gaps_is_no_result_for_a_child_that_starts_while_an_element_runs_again(room: EngineRoom) -> None:
+    room.told.orders["list"] = returning([1, 2])
+    mapped = {"over": "list", "max_failures": 0}
+    room.apply(
+        {"list": [], "a": ["list"], "b": ["a"]},
+        details={"a": {"map": mapped}, "b": {"reads_results": ["a"], "rule": TriggerRule.all_done}},
+    )
+    room.start()
+    for task, element in (("list", None), ("a", None), ("a", 0), ("a", 1)):
+        room.execute(task, element=element)
+    room.moves.rerun_task(room.task("a", element=0), ME)
+    room.execute("b")
+    assert results_of(room) == [{}]
+
+
 def leave_to_the_next_worker(room: EngineRoom) -> None:
     """Let a worker claim b, and die; `a` may be run again meanwhile."""
     room.database.transact(lambda tx: claim(tx, room.key("b"), TOKEN, ["told"]))
