@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from database.keys import TaskKey
+from database.statuses import OPEN, any_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,16 @@ class ResultOfElements:
     size: int
 
 
-# What a person has marked has no attempt that succeeded, and so no result.
-_OF_PARENTS = text("""
+# What a person has marked has no attempt that succeeded, and so no result. One that is being run again has that of its
+# last attempt: a child may be about to start. An attempt that has begun keeps what it had: of each parent, the last
+# attempt before its own begin, and not what has become of the parent since. The list of a mapped task has gaps while
+# elements of it run again, which is good enough only for who asks after what was begun with it.
+_OF_PARENTS = text(f"""
+    WITH own AS (
+        SELECT l.started_at FROM task_log l
+         WHERE l.workflow_id = :workflow_id AND l.batch_id = :batch_id AND l.task_id = :task_id
+           AND l.element = :element AND l.attempt = :begun
+    )
     SELECT DISTINCT ON (t.name) t.name, COALESCE(l.result, l.details) AS value, l.result_place AS place,
            p.task_id, tv.map IS NOT NULL AS is_mapped, p.elements
       FROM task_dependency d
@@ -41,8 +50,18 @@ _OF_PARENTS = text("""
       JOIN task_log l ON l.workflow_id = p.workflow_id AND l.batch_id = p.batch_id AND l.task_id = p.task_id
                      AND l.element = -1 AND l.status = 'SUCCESS'
      WHERE d.version_id = :version_id AND d.child_id = :task_id AND t.name = ANY(:names)
-       AND (:even_former OR (p.status = 'SUCCESS' AND l.attempt = p.attempt))
-     ORDER BY t.name, l.attempt DESC
+       AND ((p.status = 'SUCCESS' AND l.attempt = p.attempt)
+            OR (p.status IN {any_of(OPEN)} AND tv.map IS NULL AND NOT EXISTS (
+                SELECT FROM task_log n
+                 WHERE n.workflow_id = l.workflow_id AND n.batch_id = l.batch_id AND n.task_id = l.task_id
+                   AND n.element = -1 AND n.attempt > l.attempt AND n.status <> 'PROCESSING'
+            ))
+            OR (EXISTS (SELECT FROM own) AND (tv.map IS NULL OR :with_gaps) AND NOT EXISTS (
+                SELECT FROM task_log n, own
+                 WHERE n.workflow_id = l.workflow_id AND n.batch_id = l.batch_id AND n.task_id = l.task_id
+                   AND n.element = -1 AND n.attempt > l.attempt AND n.started_at < own.started_at
+            )))
+     ORDER BY t.name, l.started_at < (SELECT own.started_at FROM own) DESC, l.attempt DESC
 """)
 
 
@@ -70,10 +89,19 @@ _OF_ELEMENTS = text(f"""
 
 
 def results_of_parents(
-    tx: Connection, key: TaskKey, version_id: int, names: Sequence[str], *, even_former: bool
+    tx: Connection,
+    key: TaskKey,
+    version_id: int,
+    names: Sequence[str],
+    *,
+    begun: int | None = None,
+    with_gaps: bool = False,
 ) -> dict[str, StoredResult | ResultOfElements]:
-    """The results of those of these parents that are SUCCESS, by their names; or what each has last returned."""
-    given = {**key.columns, "version_id": version_id, "names": list(names), "even_former": even_former}
+    """The results of those of these parents that are SUCCESS, by their names; or were when attempt `begun` began.
+
+    `with_gaps`: even those of a mapped task some of whose elements run again.
+    """
+    given = {**key.columns, "version_id": version_id, "names": list(names), "begun": begun, "with_gaps": with_gaps}
     return {row.name: _stored(tx, key, row) for row in tx.execute(_OF_PARENTS, given).all()}
 
 

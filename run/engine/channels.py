@@ -103,4 +103,6 @@ class Channels:
     def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
         answer = self._clients.http.send(Request("POST", url, headers, body, _WEBHOOK_SECONDS))
         if not 200 <= answer.status < 300:  # noqa: PLR2004 - the range of success
-            raise NotSent(f"it was answered with {answer.status}: {answer.text.strip()[:_LONGEST_ANSWER]}")
+            # Redacted before it is cut: half of a secret is not known for one.
+            said = str(redacted(answer.text.strip()))[:_LONGEST_ANSWER]
+            raise NotSent(f"it was answered with {answer.status}: {said}")

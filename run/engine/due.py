@@ -104,7 +104,7 @@ class DueTasks:
         kind = self._life.kinds[claimed.kind]
         try:
             config = kind.config.model_validate(claimed.config)
-            results = self._life.results.of_parents(claimed, to_cancel=True)
+            results = self._life.results.of_former(claimed)
             work = make_work(claimed, files, self._names, results=results)
             ended = kind.cancel(config, work, claimed.handle)
         except (TaskFailure, Unavailable) as error:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from database.attempts import Claimed
 from database.keys import TaskKey
 from database.results import ResultOfElements, StoredResult, results_of_elements, results_of_parents
-from database.sessions import Database
+from database.sessions import Database, Transaction
 from run.engine.outcomes import Outcome
 from run.errors import PermanentFailure
 from run.workflows.results import too_large
@@ -39,20 +39,28 @@ class Results:
         self._database = database
         self._large = large
 
-    def of_parents(self, claimed: Claimed, *, to_cancel: bool = False) -> dict[str, Any]:
-        """What the parents that this attempt reads have returned; those that did not succeed are left out.
+    def of_former(self, claimed: Claimed) -> dict[str, Any]:
+        """What the parents that this attempt reads had returned when it began, whatever has become of them since."""
+        return self._of(claimed, claimed.reads_results, claimed.attempt, with_gaps=True)
 
-        To end what it has begun outside, what they returned before will do, whatever has become of them since.
+    def of(self, claimed: Claimed, names: Collection[str]) -> dict[str, Any]:
+        """What these parents have returned; those that did not succeed are left out.
+
+        Whoever goes on with an attempt gets what it has had from its begin.
         """
-        return self.of(claimed, claimed.reads_results, to_cancel=to_cancel)
+        is_first_look = claimed.takeovers == 0 and claimed.polls == 0 and claimed.handle is None
+        begun = None if is_first_look else claimed.attempt
+        return self._of(claimed, names, begun, with_gaps=claimed.handle is not None)
 
-    def of(self, claimed: Claimed, names: Collection[str], *, to_cancel: bool = False) -> dict[str, Any]:
-        """The same of parents that are named."""
+    def _of(self, claimed: Claimed, names: Collection[str], begun: int | None, *, with_gaps: bool) -> dict[str, Any]:
         if not names:
             return {}
-        stored = self._database.transact(
-            lambda tx: results_of_parents(tx, claimed.key, claimed.version_id, sorted(names), even_former=to_cancel)
-        )
+
+        def read(tx: Transaction) -> Mapping[str, StoredResult | ResultOfElements]:
+            wanted = sorted(names)
+            return results_of_parents(tx, claimed.key, claimed.version_id, wanted, begun=begun, with_gaps=with_gaps)
+
+        stored = self._database.transact(read)
         return {
             task: self._value(result) if isinstance(result, StoredResult) else self._joined(task, result)
             for task, result in stored.items()

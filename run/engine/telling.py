@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import dropwhile
 from typing import Any
 
 from database.attempts import Claimed
 from database.dependencies import children_of
 from database.facts import OpenTask
 from database.files import LoggedFile, files_of_attempt
-from database.keys import TaskKey
+from database.keys import WHOLE, TaskKey
 from database.notifications import MOST_TASKS, ClaimedNotification
 from database.sessions import Database, Transaction
 from database.statuses import NotificationEvent, Status
@@ -65,7 +66,6 @@ class _Teller:
         self._told = told
         self._names = names
         self._batch = f"{told.workflow} {told.batch.batch_id}"
-        self._address = f"{told.workflow} {shlex.quote(told.batch.batch_id)}"
         self._place = f"workflow {told.workflow}, batch {told.batch.batch_id}"
 
     def report(self) -> Report:
@@ -76,6 +76,14 @@ class _Teller:
                 return self._success()
             case NotificationEvent.MISSED_DEADLINE:
                 return self._deadline()
+
+    def _command(self, verb: str, option: str = "") -> str:
+        workflow, batch_id = self._told.workflow, self._told.batch.batch_id
+        batch = shlex.quote(batch_id)
+        if batch_id.startswith("-"):
+            # What begins like an option is none behind two dashes.
+            return f"python -m run batch {verb}{option} -- {workflow} {batch}"
+        return f"python -m run batch {verb} {workflow} {batch}{option}"
 
     def _attempts(self, tasks: Sequence[Mapping[str, Any]]) -> dict[int, ToldAttempt]:
         asked = [(task["task_id"], task["attempt"]) for task in tasks]
@@ -100,7 +108,7 @@ class _Teller:
                 for one, task in in_full.items()
             ],
             at=self._told.happened_at,
-            command=f"python -m run batch rerun {self._address} --failed",
+            command=self._command("rerun", " --failed"),
             title=self._failure_title([names[task["task_id"]] for task in failed]),
             failed_too=[names[task["task_id"]] for task in failed[_MOST_IN_FULL:]],
             cancelled=[names[task["task_id"]] for task in tasks if task["status"] == Status.CANCELLED],
@@ -131,9 +139,11 @@ class _Teller:
         return f"Errors in {len(failed)} tasks of {self._batch}: {some(failed, _MOST_NAMES)}"
 
     def _failed(self, task: Mapping[str, Any], attempt: ToldAttempt, not_executed: Sequence[str]) -> FailedTask:
-        work = self._work(task) if task["attempt"] else ToldWork(f"kind {attempt.kind}", "", Call())
-        error = work.call.clean(_error_of(attempt)[-_LONGEST_ERROR:])
-        sentence, in_full = _sentence_of(error)
+        work = self._work(attempt, task["attempt"]) if task["attempt"] else ToldWork(f"kind {attempt.kind}", "", Call())
+        sentence, in_full = _sentence_of(work.call.clean(_error_of(attempt)[-_LONGEST_ERROR:]))
+        if attempt.element_error is not None:
+            said, in_full = _sentence_of(work.call.clean(attempt.element_error[-_LONGEST_ERROR:]))
+            sentence = f"{sentence}\nElement {attempt.element}: {said}"
         return FailedTask(
             name=attempt.task,
             work=work.what,
@@ -145,21 +155,23 @@ class _Teller:
             details_are="Traceback" if in_full.startswith(_TRACEBACK) else "The error in full",
         )
 
-    def _work(self, task: Mapping[str, Any]) -> ToldWork:
-        """What the attempt was told to do."""
-        key = TaskKey(self._told.batch.workflow_id, self._told.batch.batch_id, task["task_id"])
+    def _work(self, told: ToldAttempt, attempt: int) -> ToldWork:
+        """What the attempt was told to do; of a mapped task, what the first element that failed was told."""
+        workflow_id, batch_id = self._told.batch.workflow_id, self._told.batch.batch_id
+        element, number = (told.element, told.element_attempt) if told.element is not None else (WHOLE, attempt)
+        key = TaskKey(workflow_id, batch_id, told.task_id, element)
 
         def read(tx: Transaction) -> tuple[Claimed, Sequence[LoggedFile]]:
-            claimed = as_claimed(tx, key, task["attempt"], self._told.version_id)
+            claimed = as_claimed(tx, key, number or attempt, self._told.version_id)
             return claimed, files_of_attempt(tx, key, claimed.attempt) if claimed.has_files else []
 
         claimed, files = self._database.transact(read)
         try:
-            results = self._results.of_parents(claimed, to_cancel=True)
+            results = self._results.of_former(claimed)
             work = make_work(claimed, files, self._names, results=results)
         except (TaskFailure, Unavailable):
-            # Without the results that it had; why they are not there may be what has failed.
-            work = make_work(replace(claimed, reads_results=()), files, self._names)
+            # Without results and item; why they are not there, or a part of them, may be what has failed.
+            work = make_work(replace(claimed, key=key.whole, reads_results=()), files, self._names)
         return told_work(claimed, work)
 
     def _success(self) -> SuccessReport:
@@ -177,14 +189,13 @@ class _Teller:
 
     def _deadline(self) -> DeadlineReport:
         facts = self._told.facts
-        rerun, show = f"batch rerun {self._address} --failed", f"batch show {self._address}"
         return DeadlineReport(
             title=f"{self._batch} has missed its deadline",
             place=self._place,
             at=self._told.happened_at,
             tasks=[WaitingTask(task["task"], task["status"], task["waits"]) for task in facts["tasks"]],
             more=facts["count"] - len(facts["tasks"]),
-            command=f"python -m run {rerun if facts['cancels'] else show}",
+            command=self._command("rerun", " --failed") if facts["cancels"] else self._command("show"),
             is_cancelled=facts["cancels"],
         )
 
@@ -213,11 +224,15 @@ def _error_of(attempt: ToldAttempt) -> str:
 
 
 def _sentence_of(error: str) -> tuple[str, str]:
-    """One sentence, and the whole where that says more."""
-    lines = error.strip().splitlines()
-    if error.startswith(_TRACEBACK):
-        return lines[-1][:_LONGEST_SENTENCE], error
-    return (error, "") if len(error) <= _LONGEST_SENTENCE else (f"{error[:_LONGEST_SENTENCE]}...", error)
+    """What is wrong in short, and the whole where that says more."""
+    said, has_traceback = error, error.startswith(_TRACEBACK)
+    if has_traceback:
+        # The frames are indented; a message may have many lines, of which the first says most.
+        _, _, last = error.rpartition(_TRACEBACK)
+        lines = last.strip("\n").splitlines()
+        said = "\n".join(dropwhile(lambda line: line[:1] in {"", " "}, lines)) or error
+    short = said if len(said) <= _LONGEST_SENTENCE else f"{said[:_LONGEST_SENTENCE]}..."
+    return short, error if has_traceback or short != error else ""
 
 
 def _done(task: Mapping[str, Any], attempt: ToldAttempt) -> DoneTask:

@@ -22,7 +22,7 @@ from run.notifications.failure import Call, call_of
 from run.redaction import HIDDEN
 from run.workflows.durations import written
 from run.workflows.function_keys import FUNCTION_KIND, FunctionKeys
-from run.workflows.function_source import is_allowed, problem_of_function
+from run.workflows.function_source import is_allowed, problem_of_function, stranger
 from run.workflows.scope import Scope
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,11 @@ class PythonFunction(Kind[PythonFunctionConfig]):
     def _why_not_allowed(self, config: PythonFunctionConfig) -> str | None:
         allowed, module = self.clients.function_modules, config.function.partition(":")[0]
         if is_allowed(module, allowed):
-            return None
+            strange = stranger(config.function, allowed)
+            return strange and (
+                f"the module {module} only has it from '{strange}', which FUNCTION_MODULES does not name; "
+                "write a function of its own that calls it"
+            )
         said = f"has only {', '.join(allowed)}" if allowed else "is empty"
         return f"the module '{module}' may not be called: the setting FUNCTION_MODULES must name it, and {said}"
 

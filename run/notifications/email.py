@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid, parseaddr
@@ -57,12 +58,15 @@ class SmtpServer:
         Raises OSError when the server does not answer, and smtplib.SMTPException when it refuses, which it may do for
         some of the recipients.
         """
-        with self._connect() as connection:
+        connection = self._connect()
+        try:
             if self.security == "starttls":
                 connection.starttls(context=self._context())
             if self.credentials is not None:
                 connection.login(*self.credentials)
             refused = connection.send_message(message)
+        finally:
+            _leave(connection)
         if refused:
             raise MailRefused(f"{self.host} took it, but not for {', '.join(sorted(refused))}")
 
@@ -127,6 +131,13 @@ class HTMLSMTPHandler:
 
     def __repr__(self) -> str:
         return f"HTMLSMTPHandler({self.server!r}, from {self.sender} to {', '.join(self.recipients)})"
+
+
+def _leave(connection: smtplib.SMTP) -> None:
+    # Whatever is answered to a farewell: a mail that was taken is taken, and must not be sent again.
+    with suppress(OSError, smtplib.SMTPException):
+        connection.quit()
+    connection.close()
 
 
 def _sendable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -86,9 +87,14 @@ def _told(error: BaseException) -> dict[str, Any]:
         "type": type(error).__name__,
         "error": _text(error, None if is_ours else frames),
         "passing": not is_ours and not isinstance(error, PermanentFailure | ImportError),
-        "after": error.after if isinstance(error, PassingFailure) else None,
+        "after": _seconds(error.after) if isinstance(error, PassingFailure) else None,
         "details": _details(error) if isinstance(error, TaskFailure) else {},
     }
+
+
+def _seconds(after: Any) -> float | None:
+    # Whatever somebody has written there; it must not cost the error itself.
+    return float(after) if isinstance(after, int | float) and math.isfinite(after) else None
 
 
 def _text(error: BaseException, frames: Any) -> str:

@@ -19,4 +19,4 @@ class Retry(Exception):
         super().__init__(reason or "the function asks to be tried again")
         if after is not None and not (math.isfinite(after) and after >= 0):
             raise ValueError(f"Retry(after={after!r}): write how many seconds to wait")
-        self.after = after
+        self.after = None if after is None else float(after)

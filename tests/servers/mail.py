@@ -88,6 +88,7 @@ class MailServer:
     """A running server for `with`; `received` has every mail in order.
 
     `security` is `starttls`, `tls` or `none`. With `users` only they may send. Recipients in `refuses` are refused.
+    `farewell` is what it answers to QUIT.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class MailServer:
     ) -> None:
         self.received: list[Received] = []
         self.refuses: set[str] = set()
+        self.farewell = "221 Bye"
         self.port = 0
         self._certificate = certificate
         self._security = security
@@ -120,6 +122,9 @@ class MailServer:
         sender = str(envelope.mail_from)
         self.received.append(Received(sender, tuple(envelope.rcpt_tos), message, user, secure))
         return "250 OK"
+
+    async def handle_QUIT(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802
+        return self.farewell
 
     def _authenticate(self, _server: Any, _session: Any, _envelope: Any, mechanism: str, data: Any) -> AuthResult:
         assert isinstance(data, LoginPassword)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from database.sessions import Database
 from database.statuses import Status
+from run.cli.batch import rerun
 from run.clients import Clients
 from run.engine.channels import Channels, MailAccount
 from run.engine.notifier import MOST_TRIES, Notifier, tell_again
@@ -44,6 +46,7 @@ class RecipeConfig(KindConfig):
     sql: str = ""
     password: str = ""
     headers: dict[str, Any] = Field(default_factory=dict)
+    body: Any = None
 
 
 class Recipe(Kind[RecipeConfig]):
@@ -437,6 +440,45 @@ def test_the_results_of_parents_are_in_it_as_they_were(room: EngineRoom, mail: M
     )
 
 
+def test_a_function_is_told_with_its_templates_filled_in_and_its_secrets_by_their_names(
+    room: EngineRoom, mail: MailServer
+) -> None:
+    function = room.life.kinds["python_function"]
+    assert isinstance(function, Function)
+    function.orders["call"] = failing("no")
+    room.told.orders["order"] = lambda _: {"said": "{batch_id}"}
+    kwargs = {"where": {"month": "{period}"}, "key": {"secret": "API_TOKEN"}}
+    call = {"function": "cakes:bake", "args": ["{batch_id}"], "kwargs": kwargs, "results_as_args": ["order"]}
+    details = {"call": {"kind": "python_function", "config": call, "reads_results": ["order"]}}
+    room.apply({"order": [], "call": ["order"]}, details=details, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    room.sweep()
+    text = mail.received[0].part("plain")
+    assert "  args[0] = '2024-03'\n" in text
+    assert "  args[1] = {'said': '{batch_id}'}\n" in text, "a result is no template"
+    assert "  key = <the secret API_TOKEN>\n  where = {'month': '2024-03'}\n" in text
+
+
+def test_a_value_that_is_called_secret_is_not_taken_for_the_name_of_one(room: EngineRoom, mail: MailServer) -> None:
+    function = room.life.kinds["python_function"]
+    assert isinstance(function, Function)
+    function.orders["call"] = recipe(room).orders["post"] = failing("no")
+    kwargs = {"secret": "written-in-kwargs", "deep": {"secret": "written-deep-in-kwargs", "host": "h"}}
+    details = {
+        "call": {"kind": "python_function", "config": {"function": "cakes:bake", "kwargs": kwargs}},
+        "post": {"kind": "recipe", "config": {"body": {"secret": "written-in-a-body"}}},
+    }
+    room.apply({"call": [], "post": []}, details=details, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    assert room.sweep() == {"notification": 1}
+    text = mail.received[0].part("plain")
+    assert "written-" not in text
+    assert "  deep = {'host': 'h', 'secret': [hidden]}\n  secret = [hidden]\n" in text
+    assert "  body = {'secret': [hidden]}\n" in text
+
+
 def test_a_failure_for_want_of_a_result_is_told_as_it_was_written(room: EngineRoom, mail: MailServer) -> None:
     details = {"a": {}, "b": {"kind": "recipe", "config": {"table": "t_{results.a.no}"}, "reads_results": ["a"]}}
     room.apply({"a": [], "b": ["a"]}, details=details, notify=by_mail())
@@ -473,6 +515,83 @@ def test_an_error_that_nobody_expected_is_told_with_its_traceback(room: EngineRo
     assert re.search(r'File "[^"]*test_notifications.py", line \d+, in fail', text)
 
 
+def test_of_a_mapped_task_the_first_element_that_failed_is_told(room: EngineRoom, mail: MailServer) -> None:
+    def cook(work: Work) -> None:
+        if work.item != "pie":
+            raise KeyError(f"{work.item} is burnt")
+
+    room.told.orders["list"] = lambda _: {"dishes": ["pie", "soup", "cake"]}
+    recipe(room).orders["cook"] = cook
+    config = {"table": "{item}_{element}_{period}_{results.list.dishes.0}"}
+    mapped = {"kind": "recipe", "config": config, "map": {"over": "list.dishes", "max_failures": 0}}
+    mapped["reads_results"] = ["list"]
+    room.apply({"list": [], "cook": ["list"], "serve": ["cook"]}, details={"cook": mapped}, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    # It is told how it was, and not how it has become since.
+    recipe(room).orders = {}
+    room.moves.rerun_task(room.task("cook", element=1), ME)
+    room.deliver_all()
+    room.sweep()
+    text = mail.received[0].part("plain")
+    assert "cook (kind recipe)\n  2 of 3 elements failed: 1, 2\nElement 1: KeyError: 'soup is burnt'\n" in text
+    assert "Configured with\n  table = 'soup_1_2024-03_pie'\n" in text
+    assert re.search(r'File "[^"]*test_notifications.py", line \d+, in cook', text)
+    assert "Could not be executed because of it: serve\n" in text
+
+
+def test_an_element_that_failed_for_want_of_a_part_of_its_item_is_told_as_it_was_written(
+    room: EngineRoom, mail: MailServer
+) -> None:
+    room.told.orders["list"] = lambda _: {"dishes": [{"name": "pie"}]}
+    mapped = {"kind": "recipe", "config": {"table": "{item.nam}"}, "map": {"over": "list.dishes", "max_failures": 0}}
+    room.apply({"list": [], "cook": ["list"]}, details={"cook": mapped}, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    assert room.sweep() == {"notification": 1}
+    text = mail.received[0].part("plain")
+    assert "without 'nam'; did you mean 'name'?" in text
+    assert "  table = '{item.nam}'\n" in text
+
+
+def test_an_error_of_several_lines_is_told_from_its_type_on(room: EngineRoom, mail: MailServer) -> None:
+    def fail(_work: Work) -> None:
+        try:
+            raise KeyError("flour")
+        except KeyError:
+            raise ValueError("2 mistakes\n  no flour\nsee the recipe") from None
+
+    recipe(room).orders["a"] = fail
+    room.apply({"a": []}, details={"a": {"kind": "recipe"}}, notify=by_mail())
+    room.start()
+    room.deliver_all()
+    room.sweep()
+    text = mail.received[0].part("plain")
+    assert "a (kind recipe)\n  ValueError: 2 mistakes\n  no flour\nsee the recipe\n\nTraceback" in text
+
+
+@pytest.mark.parametrize(
+    ("batch", "command"),
+    [
+        ("-x y", "python -m run batch rerun --failed -- cake '-x y'"),
+        ("it's; rm", """python -m run batch rerun cake 'it'"'"'s; rm' --failed"""),
+    ],
+)
+def test_the_command_to_go_on_can_be_given_to_a_shell_as_it_is(
+    room: EngineRoom, mail: MailServer, batch: str, command: str
+) -> None:
+    room.apply({"a": []}, notify=by_mail())
+    room.told.orders["a"] = failing("no")
+    room.start(batch)
+    room.deliver_all()
+    room.sweep()
+    assert mail.received[0].part("plain").endswith(f"To go on from there:\n  {command}\n")
+    words = shlex.split(command)
+    with rerun.make_context("rerun", words[words.index("rerun") + 1 :]) as context:
+        assert (context.params["workflow"], context.params["batch_id"]) == ("cake", batch)
+        assert context.params["failed"] is True
+
+
 def test_of_very_many_failures_ten_are_told_in_full_and_the_others_by_name(room: EngineRoom, mail: MailServer) -> None:
     names = [f"t{number:02d}" for number in range(12)]
     room.apply({**{name: [] for name in names}, "end": names}, notify=by_mail())
@@ -495,6 +614,14 @@ def test_recipients_that_the_server_refuses_are_named_and_the_others_get_one_mai
     assert room.rows("SELECT status, problem FROM notification") == [
         ("SENT", f"{HOST} took it, but not for bob@example.com")
     ]
+
+
+def test_a_mail_that_was_taken_is_sent_whatever_the_server_says_at_the_end(room: EngineRoom, mail: MailServer) -> None:
+    mail.farewell = "421 4.3.2 going down"
+    bake(room, "mix")
+    assert room.sweep() == {"notification": 1}
+    assert len(mail.received) == 1
+    assert told(room) == [("failure", 1, "SENT", 1)]
 
 
 def test_without_a_mail_server_mail_is_put_off_and_says_so(database: Database, hooks: HookServer) -> None:
@@ -561,6 +688,16 @@ def test_an_address_that_is_a_secret_is_in_no_problem(room: EngineRoom, hooks: H
     room.sweep()
     [(problem,)] = room.rows("SELECT problem FROM notification")
     assert problem == "it was answered with 404: there is no [hidden]"
+
+
+def test_a_secret_is_hidden_in_a_problem_that_is_too_long_to_be_told_whole(room: EngineRoom, hooks: HookServer) -> None:
+    url = f"{hooks.url}/slack"
+    hooks.fails["POST /slack"] = [Answered(404, f"{'x' * (500 - len(url) // 2)}{url}")]
+    bake(room, "mix", notify=by(slack={"secret": "SLACK_URL"}))
+    room.sweep()
+    [(problem,)] = room.rows("SELECT problem FROM notification")
+    assert hooks.url not in problem
+    assert "//" not in problem
 
 
 def test_a_secret_that_is_not_there_is_a_problem_that_names_it(room: EngineRoom, hooks: HookServer) -> None:

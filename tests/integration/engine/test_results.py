@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 
+from database.attempts import claim
 from database.statuses import Status
 from run.engine.life import TaskLife
 from run.engine.results import MOST_BYTES_IN_DATABASE
 from run.errors import Unavailable
 from run.kinds.kind import Finished, Returned, Skipped, Work
 from run.redaction import HIDDEN, hide
+from run.workflows.definition import TriggerRule
 from run.workflows.results import MOST_BYTES
-from tests.engine_room import ME, EngineRoom
+from tests.engine_room import ME, EngineRoom, failing
 
+#: A token of nobody's.
+TOKEN = "00000000-0000-0000-0000-0000000000aa"
 READS_A = {"b": {"reads_results": ["a"]}}
 
 
@@ -115,6 +119,90 @@ def test_a_parent_that_a_person_has_marked_has_no_result(room: EngineRoom) -> No
     room.moves.rerun_task(room.task("b"), ME)
     room.deliver_all()
     assert results_of(room)[-1] == {}
+
+
+@pytest.mark.parametrize("then", [returning(2), failing("broken")])
+def test_what_goes_on_outside_keeps_the_results_with_which_it_began(room: EngineRoom, then: Any) -> None:
+    room.told.orders["a"] = returning(1)
+    run(room, {"b": {"kind": "told_outside", "reads_results": ["a"], "config": {"note": "{results.a}"}}})
+    room.told.orders["a"] = then
+    room.moves.rerun_task(room.task("a"), ME)
+    for _ in range(2):
+        room.pass_time(31)
+        room.sweep()
+        assert room.statuses()["b"] == "PROCESSING"
+        room.deliver_all()
+    room.told_outside.end_jobs()
+    room.pass_time(31)
+    room.sweep()
+    assert [row[:2] for row in room.log("b")] == [(1, "SUCCESS")]
+
+
+@pytest.mark.parametrize(("before", "expected"), [(returning(1), {"a": 1}), (failing("broken"), {})])
+def test_a_parent_that_is_being_run_again_has_what_its_last_attempt_has_returned(
+    room: EngineRoom, before: Any, expected: Any
+) -> None:
+    room.told.orders["a"] = returning(0)
+    room.apply({"a": [], "b": ["a"]}, details={"b": {"reads_results": ["a"], "rule": TriggerRule.all_done}})
+    room.start()
+    room.deliver_all()
+    room.told.orders["a"] = before
+    room.moves.rerun_task(room.task("a"), ME, downstream=True)
+    room.execute("a")
+    room.moves.rerun_task(room.task("a"), ME)
+    assert room.statuses() == {"a": "NEW", "b": "NEW"}
+    room.execute("b")
+    assert results_of(room)[1:] == [expected]
+
+
+def test_a_list_with_gaps_is_no_result_for_a_child_that_starts_while_an_element_runs_again(room: EngineRoom) -> None:
+    room.told.orders["list"] = returning([1, 2])
+    mapped = {"over": "list", "max_failures": 0}
+    room.apply(
+        {"list": [], "a": ["list"], "b": ["a"]},
+        details={"a": {"map": mapped}, "b": {"reads_results": ["a"], "rule": TriggerRule.all_done}},
+    )
+    room.start()
+    for task, element in (("list", None), ("a", None), ("a", 0), ("a", 1)):
+        room.execute(task, element=element)
+    room.moves.rerun_task(room.task("a", element=0), ME)
+    room.execute("b")
+    assert results_of(room) == [{}]
+
+
+def leave_to_the_next_worker(room: EngineRoom) -> None:
+    """Let a worker claim b, and die; `a` may be run again meanwhile."""
+    room.database.transact(lambda tx: claim(tx, room.key("b"), TOKEN, ["told"]))
+    room.change("UPDATE batch_task SET lease_until = clock_timestamp() WHERE lease_until IS NOT NULL")
+
+
+@pytest.mark.parametrize("then", [returning(2), failing("broken"), None])
+def test_whoever_takes_an_attempt_over_gets_the_results_with_which_it_began(room: EngineRoom, then: Any) -> None:
+    room.told.orders["a"] = returning(1)
+    room.apply({"a": [], "b": ["a"]}, details=READS_A)
+    room.start()
+    room.execute("a")
+    leave_to_the_next_worker(room)
+    room.moves.rerun_task(room.task("a"), ME)
+    if then is not None:
+        room.told.orders["a"] = then
+        room.execute("a")
+    room.execute("b")
+    assert results_of(room) == [{"a": 1}]
+    assert room.log("b") == [(1, "SUCCESS", None)]
+
+
+def test_a_result_that_was_none_when_the_attempt_began_is_none_for_who_takes_it_over(room: EngineRoom) -> None:
+    room.told.orders["a"] = returning(1)
+    room.apply({"a": [], "b": ["a"]}, details={"b": {"reads_results": ["a"], "rule": TriggerRule.all_done}})
+    room.start()
+    room.deliver_all()
+    room.told.orders["a"] = failing("broken")
+    room.moves.rerun_task(room.task("a"), ME, downstream=True)
+    room.execute("a")
+    leave_to_the_next_worker(room)
+    room.execute("b")
+    assert results_of(room) == [{"a": 1}, {}]
 
 
 def test_a_large_result_is_an_object_and_the_row_says_which(room: EngineRoom, shelf: Shelf) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from run.engine.retry_policy import retry_after
+from run.engine.retry_policy import LONGEST_ASKED_FOR, retry_after
+from run.errors import PassingFailure
 from run.kinds.kind import Work
 from tests.engine_room import EngineRoom, failing
 
@@ -92,6 +93,29 @@ def test_the_pause_before_a_retry_doubles_up_to_a_ceiling_and_is_drawn_from_all_
         assert 0 <= min(pauses) < ceiling * 0.1
         assert ceiling * 0.9 < max(pauses) <= ceiling
     assert retry_after(Terms(100)) is None
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "seconds"),
+    [(1e9, LONGEST_ASKED_FOR), (1e300, LONGEST_ASKED_FOR), (float("inf"), LONGEST_ASKED_FOR)],
+)
+def test_an_attempt_that_is_asked_for_at_an_impossible_time_is_due_at_a_possible_one(
+    room: EngineRoom, asked_for: float, seconds: float
+) -> None:
+    def fail(_work: Work) -> None:
+        raise PassingFailure("busy", after=asked_for)
+
+    room.apply({"a": []}, details={"a": {"retries": 1}})
+    room.told.orders["a"] = fail
+    room.start()
+    room.execute("a")
+    assert room.log("a") == [(1, "ERROR", "busy")]
+    [(pause,)] = room.rows("SELECT CAST(extract(epoch FROM due_at - changed_at) AS float8) FROM batch_task")
+    assert round(pause) == seconds
+
+
+def test_a_pause_that_is_no_number_is_drawn_as_any_other() -> None:
+    assert (retry_after(Terms(0), float("nan")) or 0.0) < 60
 
 
 def test_a_newer_parent_outcome_decides_before_a_retry_that_is_due(room: EngineRoom) -> None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from copy import deepcopy
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,14 @@ def fail_for_good() -> None:
 
 def fail_for_now() -> None:
     raise PassingFailure("busy", after=42)
+
+
+def retry_of_another_type() -> None:
+    raise Retry("the bank is closed", after=Decimal(33))  # type: ignore[arg-type]
+
+
+def fail_until_who_knows_when() -> None:
+    raise PassingFailure("busy", after="soon")  # type: ignore[arg-type]
 
 
 def fail_until(marks: str, successes_from: int) -> int:

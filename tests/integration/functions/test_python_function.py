@@ -187,16 +187,25 @@ def test_an_exception_is_retried_as_often_as_the_task_says(functions: FunctionRo
     assert functions.attempt("it")[3] == 3
 
 
-@pytest.mark.parametrize(("function", "keys", "seconds"), [("retry", {"args": [77]}, 77), ("fail_for_now", {}, 42)])
+@pytest.mark.parametrize(
+    ("function", "keys", "least", "most"),
+    [
+        ("retry", {"args": [77]}, 57, 77),
+        ("retry_of_another_type", {}, 13, 33),
+        ("fail_for_now", {}, 22, 42),
+        # As without a word of it: any part of the first pause.
+        ("fail_until_who_knows_when", {}, -20, 30),
+    ],
+)
 def test_a_function_says_when_it_wants_to_be_tried_again(
-    functions: FunctionRoom, function: str, keys: dict[str, Any], seconds: int
+    functions: FunctionRoom, function: str, keys: dict[str, Any], least: int, most: int
 ) -> None:
     status, error, _, _ = functions.one(function, retries=1, **keys)
     assert status == "ERROR"
     assert error is not None
-    assert error.endswith({"retry": "the bank is closed"}.get(function, "busy"))
+    assert error.endswith("the bank is closed" if function.startswith("retry") else "busy")
     [(until,)] = functions.engine.rows("SELECT extract(epoch FROM due_at - clock_timestamp()) FROM batch_task")
-    assert seconds - 20 < until <= seconds
+    assert least < until <= most
 
 
 def test_a_retry_without_retries_is_an_error(functions: FunctionRoom) -> None:
@@ -310,6 +319,22 @@ def test_a_module_that_the_settings_do_not_allow_is_refused_when_it_is_applied_a
     functions.engine.deliver_all()
     status, error, _, _ = functions.attempt("first")
     assert (status, error) == ("ERROR", f"the module '{HERE}' may not be called: {words}")
+
+
+def test_what_an_allowed_module_only_imports_is_refused_when_it_is_applied_and_when_it_would_be_called(
+    database: Database,
+) -> None:
+    FunctionRoom(database, allowed="tests copy").apply(flow("deepcopy", "deepcopy"))
+    functions = FunctionRoom(database)
+    words = (
+        f"the module {HERE} only has it from 'copy', which FUNCTION_MODULES does not name; "
+        "write a function of its own that calls it"
+    )
+    with pytest.raises(InvalidWorkflow, match=words):
+        functions.definition(flow("deepcopy", "deepcopy"))
+    functions.engine.start(workflow="two")
+    functions.engine.deliver_all()
+    assert functions.attempt("first")[:2] == ("ERROR", words)
 
 
 @pytest.mark.parametrize("allowed", [HERE, "tests", "acme tests.integration", "tests.integration.functions,acme"])

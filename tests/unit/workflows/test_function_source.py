@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from run.workflows.function_source import is_allowed, problem_of_function
+from run.workflows.function_source import is_allowed, problem_of_function, stranger
 
 SOURCE = """
 import os
@@ -73,3 +73,50 @@ def test_a_name_allows_itself_and_what_is_below_it() -> None:
     allowed = ["acme.reports", "flows"]
     assert [is_allowed(name, allowed) for name in ("acme.reports", "acme.reports.daily", "flows.a.b")] == [True] * 3
     assert not any(is_allowed(name, allowed) for name in ("acme", "acme.reports2", "flow", "flows2", "os"))
+
+
+SHELF = {
+    "__init__.py": "from .own import cut, shell as open_shell\nfrom ..shop_out import away",
+    "own.py": "from subprocess import run as shell\nimport os, shop_shelf.deep\ndef cut(): ...\nalias = shell",
+    "deep.py": "from . import own\nfrom .own import *\nfrom .own import cut as sliced\nfrom .deep import circle",
+    "all.py": "from os import *\ndef remove(): ...",
+    "either.py": "try:\n    from shop_out import quick\nexcept ImportError:\n    def quick(): ...",
+}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shop_shelf").mkdir()
+    for name, source in SHELF.items():
+        (tmp_path / "shop_shelf" / name).write_text(source)
+
+
+@pytest.mark.parametrize(
+    ("reference", "module"),
+    [
+        ("own:shell", "subprocess"),
+        ("own:os", "os"),
+        ("deep:shell", "subprocess"),
+        ("all:system", "os"),
+        ("either:quick", "shop_out"),
+    ],
+)
+def test_what_a_module_only_imports_belongs_to_the_other_module(shelf: None, reference: str, module: str) -> None:
+    assert stranger(f"shop_shelf.{reference}", ["shop_shelf"]) == module
+    assert stranger(f"shop_shelf.{reference}", ["shop_shelf", module]) is None
+
+
+def test_a_package_has_what_modules_below_it_have(shelf: None) -> None:
+    assert stranger("shop_shelf:cut", ["shop_shelf"]) is None
+    assert stranger("shop_shelf:cut", ["shop_shelf.own"]) == "shop_shelf"
+    assert stranger("shop_shelf:open_shell", ["shop_shelf"]) == "subprocess"
+    assert stranger("shop_shelf:away", ["shop_shelf"]) == "shop_out"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["own:cut", "own:alias", "deep:sliced", "deep:own", "deep:cut", "all:remove", "deep:circle", "none:x"],
+)
+def test_what_is_a_modules_own_or_comes_from_another_allowed_one_is_allowed(shelf: None, reference: str) -> None:
+    assert stranger(f"shop_shelf.{reference}", ["shop_shelf"]) is None
