@@ -143,7 +143,9 @@ class _Teller:
         sentence, in_full = _sentence_of(work.call.clean(_error_of(attempt)[-_LONGEST_ERROR:]))
         if attempt.element_error is not None:
             said, in_full = _sentence_of(work.call.clean(attempt.element_error[-_LONGEST_ERROR:]))
-            sentence = f"{sentence}\nElement {attempt.element}: {said}"
+            # The task's own error goes on with the same one.
+            counted = sentence.partition("\n")[0]
+            sentence = f"{counted}\nElement {attempt.element}: {said}"
         return FailedTask(
             name=attempt.task,
             work=work.what,

@@ -739,4 +739,4 @@ def test_the_mail_about_a_mapped_task_says_why_its_first_element_has_failed(room
     room.deliver_all()
     room.sweep()
     [received] = mail.received
-    assert "cook (kind told)\n  2 of 2 elements failed: 0, 1\nelement 0: no gas\n" in received.part("plain")
+    assert "cook (kind told)\n  2 of 2 elements failed: 0, 1\nElement 0: no gas\n" in received.part("plain")
