@@ -44,6 +44,7 @@ def test_an_append_whose_owner_was_frozen_just_before_it_is_there_once(works: Wo
             owner.send_signal(signal.SIGSTOP)
             works.pass_time()
             service.life.execute(works.key("load"))
+            works.go_on_until_ended(service, "load")
             assert works.log("load") == [(1, "SUCCESS", None)]
             rows = works.count_rows("sales")
             before = works.rows("SELECT * FROM batch_task"), works.rows("SELECT * FROM task_log")

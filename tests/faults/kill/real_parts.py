@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -111,10 +112,24 @@ class Works:
         finally:
             service.close()
 
-    def process(self, task: str, **other: str) -> subprocess.Popen[bytes]:
-        """A process that lives one message of a task and ends."""
+    @contextmanager
+    def process(self, task: str, **other: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that lives one message of a task and ends; a frozen one is not waited for."""
         command = [sys.executable, "-m", "tests.faults.kill.worker", "sales", "2024-03", task]
-        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **self.environment(**other)})
+        with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **self.environment(**other)}) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def go_on_until_ended(self, service: Service, task: str) -> None:
+        """Ask for the work of a task as the sweep does, until it has ended: a slow machine has let go of its job."""
+        for _ in range(_MOST_ROUNDS):
+            if self.statuses()[task] != "PROCESSING":
+                return
+            time.sleep(0.5)
+            self.pass_time()
+            service.life.go_on(self.key(task))
 
     def store(self, service: Service, workflow: Mapping[str, Any]) -> None:
         """Apply a workflow."""

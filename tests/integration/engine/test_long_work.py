@@ -173,14 +173,14 @@ def test_a_worker_that_is_alive_and_was_cancelled_keeps_the_next_attempt_waiting
         if room.told.starts("a") > 1:
             return
         room.moves.rerun_task(room.task("a"), ME)
-        deadline = time.monotonic() + 2.5
+        deadline = time.monotonic() + 4.5
         while time.monotonic() < deadline:
             room.sweep()
             time.sleep(0.2)
         assert room.published() == []
 
     room.told.orders["a"] = rerun_meanwhile
-    room.apply({"a": []}, details={"a": {"lease_seconds": 1}})
+    room.apply({"a": []}, details={"a": {"lease_seconds": 3}})
     room.start()
     room.deliver_all()
     assert room.sweep() == {"cancellation": 1}
