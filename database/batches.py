@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.prepared import Prepared, one_or_none
 from database.statistics import analyze_if_outgrown
 from database.statuses import BatchStatus, Status
@@ -139,12 +139,12 @@ def find_batch_by_trigger(tx: Connection, workflow_id: int, trigger_key: str) ->
 
 _OVERDUE_CHILDREN = Prepared(
     "overdue_children",
-    """
+    f"""
     SELECT c.task_id
       FROM task_batch b
       JOIN task_dependency d ON d.version_id = b.version_id AND d.parent_id = :task_id
       JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id AND c.task_id = d.child_id
-                       AND c.element = -1
+                       AND c.element = {WHOLE}
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND c.status = 'NEW' AND c.publishes = 0
        AND c.changed_at < clock_timestamp() - interval '5 seconds'
      ORDER BY c.position
@@ -174,12 +174,12 @@ class TaskState:
 
 _TASK_STATE = Prepared(
     "task_state",
-    """
+    f"""
     SELECT w.name AS workflow, own.name AS task, bt.status, bt.attempt, tv.kind, bt.awaits_file, bt.awaits_elements,
            ARRAY(SELECT t.name FROM task_dependency d
                    JOIN task t ON t.task_id = d.parent_id
                    JOIN batch_task p ON p.workflow_id = b.workflow_id AND p.batch_id = b.batch_id
-                                    AND p.task_id = d.parent_id AND p.element = -1
+                                    AND p.task_id = d.parent_id AND p.element = {WHOLE}
                   WHERE d.version_id = b.version_id AND d.child_id = bt.task_id
                     AND p.status IN ('WAITING', 'NEW', 'PROCESSING')
                   ORDER BY p.position) AS open_parents

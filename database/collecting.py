@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.statuses import LIVE_IN_COLLECTION, FileDecision, any_of
 
 _OWN = "workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id"
@@ -47,7 +47,7 @@ def look_at_collection(tx: Connection, key: TaskKey, bucket: str = "", name: str
 _AWAIT_MORE = text(f"""
     UPDATE batch_task
        SET awaits_file = true, quiet_at = clock_timestamp() + CAST(:quiet_seconds AS float8) * interval '1 second'
-     WHERE {_OWN} AND element = -1
+     WHERE {_OWN} AND element = {WHOLE}
 """)
 
 
@@ -58,7 +58,7 @@ def await_more_files(tx: Connection, key: TaskKey, quiet_seconds: int | None) ->
 
 _STOP_IF_QUIET = text(f"""
     UPDATE batch_task SET awaits_file = false, quiet_at = NULL
-     WHERE {_OWN} AND element = -1 AND quiet_at <= clock_timestamp()
+     WHERE {_OWN} AND element = {WHOLE} AND quiet_at <= clock_timestamp()
 """)
 
 
@@ -118,14 +118,14 @@ _FIT_FILES = text(f"""
       FROM changed WHERE f.file_log_id = changed.file_log_id
 """)
 
-_AWAITING_MORE = text("""
+_AWAITING_MORE = text(f"""
     SELECT t.task_id, v.file -> 'until' AS until, t.quiet_at, EXISTS (
                SELECT FROM file_log f
                 WHERE f.workflow_id = t.workflow_id AND f.batch_id = t.batch_id AND f.task_id = t.task_id
                   AND f.decision IN ('COLLECTED', 'SET_ASIDE')
            ) AS has_files
       FROM task_batch b
-      JOIN batch_task t ON t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+      JOIN batch_task t ON t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = {WHOLE}
                        AND t.awaits_file
       JOIN task_version v ON v.version_id = b.version_id AND v.task_id = t.task_id AND v.file -> 'until' IS NOT NULL
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id

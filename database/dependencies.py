@@ -78,7 +78,7 @@ _LOCK_CHILDREN = Prepared(
       FROM task_batch b
       JOIN task_dependency d ON d.version_id = b.version_id AND d.parent_id = :task_id
       JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id AND c.task_id = d.child_id
-                       AND c.element = -1
+                       AND c.element = {WHOLE}
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = d.child_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
      ORDER BY c.position FOR NO KEY UPDATE OF c
@@ -104,7 +104,7 @@ _LOCK_DESCENDANTS = Prepared(
       JOIN batch_task c ON c.workflow_id = b.workflow_id AND c.batch_id = b.batch_id
       JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = c.task_id
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND c.task_id IN (SELECT task_id FROM below)
-       AND c.element = -1
+       AND c.element = {WHOLE}
      ORDER BY c.position FOR NO KEY UPDATE OF c
 """,
 )
@@ -227,7 +227,7 @@ _PARENT_COUNTS = Prepared(
            min(COALESCE(p.skipped_because_of, p.task_id)) FILTER (WHERE {_FAILED}) AS culprit
       FROM task_dependency d
       JOIN batch_task p ON p.workflow_id = :workflow_id AND p.batch_id = :batch_id AND p.task_id = d.parent_id
-                       AND p.element = -1
+                       AND p.element = {WHOLE}
      WHERE d.version_id = :version_id AND d.child_id = ANY(:task_ids)
      GROUP BY d.child_id
 """,
@@ -253,12 +253,12 @@ _WATCH_OPEN_PARENT = Prepared(
              FROM task_dependency d
              JOIN batch_task p
                ON p.workflow_id = :workflow_id AND p.batch_id = :batch_id AND p.task_id = d.parent_id
-              AND p.element = -1
+              AND p.element = {WHOLE}
             WHERE d.version_id = :version_id AND d.child_id = v.task_id AND p.status IN {any_of(OPEN)}
             ORDER BY d.parent_id DESC LIMIT 1
            ) w
      WHERE c.workflow_id = :workflow_id AND c.batch_id = :batch_id AND c.task_id = v.task_id
-       AND c.element = -1 AND c.status = '{Status.WAITING}'
+       AND c.element = {WHOLE} AND c.status = '{Status.WAITING}'
     RETURNING c.task_id
 """,
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from database.keys import BatchKey
+from database.keys import WHOLE, BatchKey
 from database.statuses import OPEN, Status, any_of
 
 
@@ -71,9 +71,9 @@ _SELECT = f"""
            ARRAY(
                SELECT pt.name FROM task_dependency d
                  JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
-                                  AND p.task_id = d.parent_id AND p.element = -1
+                                  AND p.task_id = d.parent_id AND p.element = {WHOLE}
                  JOIN task pt ON pt.task_id = d.parent_id
-                WHERE bt.status = 'WAITING' AND bt.element = -1
+                WHERE bt.status = 'WAITING' AND bt.element = {WHOLE}
                   AND d.version_id = b.version_id AND d.child_id = bt.task_id AND p.status IN {any_of(OPEN)}
                 ORDER BY p.position LIMIT 100
            ) AS open_parents,
@@ -116,7 +116,7 @@ _SOURCE = """
 _OF_BATCH = text(f"""
     {_SELECT} FROM batch_task bt {_SOURCE}
      WHERE bt.workflow_id = :workflow_id AND bt.batch_id = :batch_id AND bt.status IN {any_of(OPEN)}
-       AND bt.element = -1
+       AND bt.element = {WHOLE}
      ORDER BY bt.position
 """)
 
@@ -133,8 +133,8 @@ _STUCK = text(f"""
             AND NOT EXISTS (
                SELECT FROM task_dependency d
                  JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
-                                  AND p.task_id = d.parent_id AND p.element = -1
-                WHERE bt.element = -1 AND d.version_id = b.version_id AND d.child_id = bt.task_id
+                                  AND p.task_id = d.parent_id AND p.element = {WHOLE}
+                WHERE bt.element = {WHOLE} AND d.version_id = b.version_id AND d.child_id = bt.task_id
                   AND p.status IN {any_of(OPEN)}
            ) AND NOT EXISTS (
                SELECT FROM cancellation c

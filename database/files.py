@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.statuses import LIVE_IN_COLLECTION, BatchStatus, FileDecision, any_of
 
 
@@ -139,13 +139,13 @@ class AwaitingBatch:
     awaits_file: bool
 
 
-_AWAITING = text("""
+_AWAITING = text(f"""
     SELECT b.status, v.version, tv.file, COALESCE(bt.awaits_file, false) AS awaits_file
       FROM task_batch b
       JOIN workflow_version v ON v.version_id = b.version_id
       LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = :task_id
       LEFT JOIN batch_task bt ON bt.workflow_id = b.workflow_id AND bt.batch_id = b.batch_id AND bt.task_id = :task_id
-                             AND bt.element = -1
+                             AND bt.element = {WHOLE}
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id
 """)
 
@@ -174,7 +174,7 @@ _OF_ATTEMPT = text(f"""
                  FROM file_log r
                  JOIN batch_task b
                    ON b.workflow_id = r.workflow_id AND b.batch_id = r.batch_id AND b.task_id = r.task_id
-                  AND b.element = -1
+                  AND b.element = {WHOLE}
                  JOIN workflow w ON w.workflow_id = r.workflow_id
                  JOIN task rt ON rt.task_id = r.task_id
                 WHERE r.bucket = f.bucket AND r.object = f.object AND r.generation = f.generation
@@ -223,10 +223,10 @@ _MADE = text(f"""
       FROM task t
       JOIN task_version tv ON tv.version_id = :version_id AND tv.task_id = t.task_id
       JOIN batch_task b ON b.workflow_id = t.workflow_id AND b.batch_id = :batch_id AND b.task_id = t.task_id
-                       AND b.element = -1
+                       AND b.element = {WHOLE}
       LEFT JOIN task_log l
         ON l.workflow_id = b.workflow_id AND l.batch_id = b.batch_id AND l.task_id = b.task_id
-       AND l.element = -1 AND l.attempt = b.attempt AND l.status = 'SUCCESS' AND b.status = 'SUCCESS'
+       AND l.element = {WHOLE} AND l.attempt = b.attempt AND l.status = 'SUCCESS' AND b.status = 'SUCCESS'
      WHERE t.workflow_id = :workflow_id AND t.name = :task
 """)
 

@@ -9,13 +9,13 @@ from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
-from database.keys import THE_TASK, BatchKey, Span, TaskKey
+from database.keys import THE_TASK, WHOLE, BatchKey, Span, TaskKey
 from database.statuses import CANCEL, MARKS, RERUN, Move, SkipCause, Status, any_of
 
-_TAKE_AWAY = text("""
+_TAKE_AWAY = text(f"""
     WITH open AS (
         SELECT t.workflow_id, t.batch_id, t.task_id, t.element, t.attempt, t.item, t.handle, t.lease_until,
-               b.version_id, tv.map IS NOT NULL AND t.element = -1 AS works_by_elements
+               b.version_id, tv.map IS NOT NULL AND t.element = {WHOLE} AS works_by_elements
           FROM batch_task t
           JOIN task_batch b ON b.workflow_id = t.workflow_id AND b.batch_id = t.batch_id
           LEFT JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from database.keys import TaskKey
+from database.keys import WHOLE, TaskKey
 from database.statuses import OPEN, any_of
 
 
@@ -45,21 +45,21 @@ _OF_PARENTS = text(f"""
       FROM task_dependency d
       JOIN task t ON t.task_id = d.parent_id
       JOIN batch_task p ON p.workflow_id = :workflow_id AND p.batch_id = :batch_id AND p.task_id = d.parent_id
-                       AND p.element = -1
+                       AND p.element = {WHOLE}
       JOIN task_version tv ON tv.version_id = d.version_id AND tv.task_id = d.parent_id
       JOIN task_log l ON l.workflow_id = p.workflow_id AND l.batch_id = p.batch_id AND l.task_id = p.task_id
-                     AND l.element = -1 AND l.status = 'SUCCESS'
+                     AND l.element = {WHOLE} AND l.status = 'SUCCESS'
      WHERE d.version_id = :version_id AND d.child_id = :task_id AND t.name = ANY(:names)
        AND ((p.status = 'SUCCESS' AND l.attempt = p.attempt)
             OR (p.status IN {any_of(OPEN)} AND tv.map IS NULL AND NOT EXISTS (
                 SELECT FROM task_log n
                  WHERE n.workflow_id = l.workflow_id AND n.batch_id = l.batch_id AND n.task_id = l.task_id
-                   AND n.element = -1 AND n.attempt > l.attempt AND n.status <> 'PROCESSING'
+                   AND n.element = {WHOLE} AND n.attempt > l.attempt AND n.status <> 'PROCESSING'
             ))
             OR (EXISTS (SELECT FROM own) AND (tv.map IS NULL OR :with_gaps) AND NOT EXISTS (
                 SELECT FROM task_log n, own
                  WHERE n.workflow_id = l.workflow_id AND n.batch_id = l.batch_id AND n.task_id = l.task_id
-                   AND n.element = -1 AND n.attempt > l.attempt AND n.started_at < own.started_at
+                   AND n.element = {WHOLE} AND n.attempt > l.attempt AND n.started_at < own.started_at
             )))
      ORDER BY t.name, l.started_at < (SELECT own.started_at FROM own) DESC, l.attempt DESC
 """)

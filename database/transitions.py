@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from database.keys import BatchKey, TaskKey
+from database.keys import WHOLE, BatchKey, TaskKey
 from database.notifications import note_batch_outcome
 from database.prepared import Prepared, one_or_none
 from database.statuses import BRING_BACK, END, OPEN, RELEASE, REOPEN, RESET, SKIP, SkipCause, Status, any_of
@@ -39,7 +39,7 @@ _SETTLE = Prepared(
       FROM unnest(CAST(:task_ids AS bigint[]), CAST(:statuses AS text[]),
                   CAST(:causes AS text[]), CAST(:culprits AS bigint[])) AS v (task_id, status, cause, culprit)
      WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = v.task_id
-       AND t.element = -1 AND t.status IN {any_of(RELEASE.sources)} AND t.status IN {any_of(SKIP.sources)}
+       AND t.element = {WHOLE} AND t.status IN {any_of(RELEASE.sources)} AND t.status IN {any_of(SKIP.sources)}
 """,
 )
 
@@ -67,13 +67,13 @@ _RESET = text(f"""
            retried = CASE WHEN status = 'PROCESSING' THEN retried ELSE 0 END,
            changed_at = clock_timestamp()
      WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids)
-       AND element = -1 AND (status IN {any_of((*RESET.sources, Status.PROCESSING))} OR due_at IS NOT NULL)
+       AND element = {WHOLE} AND (status IN {any_of((*RESET.sources, Status.PROCESSING))} OR due_at IS NOT NULL)
 """)
 
 
-_FORGET = text("""
+_FORGET = text(f"""
     UPDATE batch_task SET waits_on = NULL
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids) AND element = -1
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids) AND element = {WHOLE}
        AND waits_on IS NOT NULL
 """)
 
@@ -93,7 +93,7 @@ _BRING_BACK = text(f"""
        SET status = '{BRING_BACK.target}', skip_cause = NULL, skipped_because_of = NULL, retried = 0, waits_on = NULL,
            changed_at = clock_timestamp()
      WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = ANY(:task_ids)
-       AND element = -1 AND status IN {any_of(BRING_BACK.sources)}
+       AND element = {WHOLE} AND status IN {any_of(BRING_BACK.sources)}
        AND skip_cause IN ('{SkipCause.UPSTREAM_FAILED}', '{SkipCause.RULE}')
 """)
 
@@ -103,9 +103,10 @@ def bring_back(tx: Connection, batch: BatchKey, task_ids: Sequence[int]) -> None
     tx.execute(_BRING_BACK, {**batch.columns, "task_ids": list(task_ids)})
 
 
-_FILE_ARRIVED = text("""
+_FILE_ARRIVED = text(f"""
     UPDATE batch_task SET awaits_file = false, quiet_at = NULL
-     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = -1 AND awaits_file
+     WHERE workflow_id = :workflow_id AND batch_id = :batch_id AND task_id = :task_id AND element = {WHOLE}
+       AND awaits_file
 """)
 
 
@@ -129,18 +130,18 @@ _END_BATCH = Prepared(
            status = CASE WHEN EXISTS (
                SELECT FROM batch_task t
                  JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
-                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = {WHOLE}
                   AND t.status = 'CANCELLED'
            ) THEN 'CANCELLED' WHEN EXISTS (
                SELECT FROM batch_task t
                  JOIN task_version tv ON tv.version_id = b.version_id AND tv.task_id = t.task_id
-                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+                WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = {WHOLE}
                   AND t.status = 'ERROR' AND NOT tv.allow_failure
            ) THEN 'ERROR' ELSE 'SUCCESS' END
      WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND b.status IN {any_of(END.sources)}
        AND (
            SELECT t.task_id FROM batch_task t
-            WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = -1
+            WHERE t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id AND t.element = {WHOLE}
               AND t.status IN {any_of(OPEN)}
             LIMIT 1
        ) IS NULL

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, text
 
-from database.keys import BatchKey
+from database.keys import WHOLE, BatchKey
 
 
 class Difference(StrEnum):
@@ -95,9 +95,9 @@ _COLLECTS_ON = """(
 
 _FIT_TASKS = text(f"""
     UPDATE batch_task t
-       SET position = v.position - CASE WHEN t.element = -1 THEN 0 ELSE 1 END, version_id = v.version_id,
+       SET position = v.position - CASE WHEN t.element = {WHOLE} THEN 0 ELSE 1 END, version_id = v.version_id,
            waits_on = NULL,
-           awaits_file = t.element = -1 AND CASE WHEN {_COLLECTS_ON} THEN t.awaits_file
+           awaits_file = t.element = {WHOLE} AND CASE WHEN {_COLLECTS_ON} THEN t.awaits_file
                ELSE v.file IS NOT NULL AND NOT EXISTS (
                SELECT FROM file_log f
                 WHERE f.workflow_id = t.workflow_id AND f.batch_id = t.batch_id AND f.task_id = t.task_id

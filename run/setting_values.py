@@ -27,6 +27,14 @@ class LogLevel(StrEnum):
     CRITICAL = "CRITICAL"
 
 
+class PushAuth(StrEnum):
+    """Who makes sure that a push request comes from Pub/Sub."""
+
+    VERIFY = "verify"
+    CLOUD_RUN = "cloud_run"
+    NONE = "none"
+
+
 def postgres_url(value: str) -> str:
     """An address of Postgres as SQLAlchemy takes it."""
     value = re.sub(r"^postgres://", "postgresql://", value)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -19,6 +18,7 @@ from run.setting_problems import field_problems, location_problems, misspelt_nam
 from run.setting_values import (
     LogLevel,
     Port,
+    PushAuth,
     address,
     bucket_name,
     module_names,
@@ -39,14 +39,6 @@ GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v1/certs"
 Threads = Annotated[int, Field(ge=1, le=_MOST_CONNECTIONS - _OTHER_CONNECTIONS)]
 DEFAULT_PORT = 8080
 DEFAULT_THREADS = 8
-
-
-class PushAuth(StrEnum):
-    """Who makes sure that a push request comes from Pub/Sub."""
-
-    VERIFY = "verify"
-    CLOUD_RUN = "cloud_run"
-    NONE = "none"
 
 
 class Settings(MailSettings):

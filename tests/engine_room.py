@@ -226,6 +226,16 @@ class EngineRoom:
         """Sweep once; what it did apart from what it did not."""
         return {what: count for what, count in self.sweeps.sweep().items() if count}
 
+    def end(self, batch_id: str) -> None:
+        """Let time pass, sweep and deliver until the batch has ended; an AssertionError when it does not."""
+        for _ in range(100):
+            self.pass_time(120)
+            self.sweep()
+            self.deliver_all()
+            if self.batch_status(batch_id) != "PROCESSING":
+                return
+        raise AssertionError(f"batch {batch_id} does not end: {self.statuses(batch_id)}")
+
     def pass_time(self, seconds: float) -> None:
         """Let this much time pass for all rows; the clock itself is the database's."""
         back = "- :s * interval '1 second'"

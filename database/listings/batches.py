@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, text
 
 from database.errors import Missing
 from database.facts import OpenTask, open_tasks
-from database.keys import BatchKey
+from database.keys import WHOLE, BatchKey
 from database.listings.elements import ListedElement, elements_that_tell
 from database.listings.errors import GIST
 from database.listings.workflows import newest_version
@@ -163,7 +163,7 @@ _TASKS = text(f"""
            CASE WHEN bt.status = 'WAITING' THEN ARRAY(
                SELECT pt.name FROM task_dependency d
                  JOIN batch_task p ON p.workflow_id = bt.workflow_id AND p.batch_id = bt.batch_id
-                                  AND p.task_id = d.parent_id AND p.element = -1
+                                  AND p.task_id = d.parent_id AND p.element = {WHOLE}
                  JOIN task pt ON pt.task_id = d.parent_id
                 WHERE d.version_id = b.version_id AND d.child_id = bt.task_id AND p.status IN {any_of(OPEN)}
                 ORDER BY p.position
@@ -178,7 +178,7 @@ _TASKS = text(f"""
       JOIN workflow w ON w.workflow_id = b.workflow_id
       JOIN workflow_version v ON v.version_id = b.version_id
       JOIN batch_task bt ON bt.workflow_id = b.workflow_id AND bt.batch_id = b.batch_id
-                        AND bt.element = -1
+                        AND bt.element = {WHOLE}
       JOIN task t ON t.task_id = bt.task_id
       LEFT JOIN task_version own ON own.version_id = b.version_id AND own.task_id = bt.task_id
       LEFT JOIN LATERAL (
@@ -190,7 +190,7 @@ _TASKS = text(f"""
       JOIN task_version tv ON tv.version_id = COALESCE(own.version_id, older.version_id) AND tv.task_id = bt.task_id
       LEFT JOIN task s ON s.task_id = bt.skipped_because_of
       LEFT JOIN task_log l ON l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id
-                          AND l.task_id = bt.task_id AND l.element = -1 AND l.attempt = bt.attempt
+                          AND l.task_id = bt.task_id AND l.element = {WHOLE} AND l.attempt = bt.attempt
       LEFT JOIN file_log f ON f.workflow_id = bt.workflow_id AND f.batch_id = bt.batch_id
                           AND f.task_id = bt.task_id AND f.decision = 'TAKEN'
      CROSS JOIN LATERAL (
@@ -207,7 +207,7 @@ _TASKS = text(f"""
 _CANCELLATIONS = text(f"""
     SELECT t.name AS task, c.attempt, c.requested_at, c.due_at, c.tries, left(c.problem, 1000) AS problem
       FROM workflow w
-      JOIN cancellation c ON c.workflow_id = w.workflow_id AND c.element = -1
+      JOIN cancellation c ON c.workflow_id = w.workflow_id AND c.element = {WHOLE}
       JOIN task t ON t.task_id = c.task_id
      WHERE w.name = :workflow AND c.batch_id = :batch
      ORDER BY c.task_id, c.attempt LIMIT {MOST_OF_A_BATCH}

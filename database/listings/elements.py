@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from database.keys import WHOLE
 from database.listings.errors import GIST
 from database.statuses import FAILURES, any_of
 
@@ -35,7 +36,7 @@ _ELEMENTS = text(f"""
     SELECT t.name AS task, e.element, e.item, e.status, e.attempt, e.retried, e.takeovers, e.ending, l.started_at,
            l.ended_at, CASE WHEN e.status NOT IN ('SUCCESS', 'SKIPPED') THEN {GIST} END AS error
       FROM workflow w
-      JOIN batch_task m ON m.workflow_id = w.workflow_id AND m.batch_id = :batch AND m.element = -1
+      JOIN batch_task m ON m.workflow_id = w.workflow_id AND m.batch_id = :batch AND m.element = {WHOLE}
       JOIN task t ON t.task_id = m.task_id
       JOIN batch_task e ON e.workflow_id = m.workflow_id AND e.batch_id = m.batch_id AND e.task_id = m.task_id
                        AND e.element >= 0 AND e.element < m.elements

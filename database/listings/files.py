@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from database.keys import WHOLE
 from database.listings.batches import find_batch
 from database.listings.errors import GIST
 
@@ -42,9 +43,10 @@ _FILES = f"""
       LEFT JOIN task t ON t.task_id = f.task_id
       LEFT JOIN workflow w ON w.workflow_id = t.workflow_id
       LEFT JOIN batch_task bt ON bt.workflow_id = f.workflow_id AND bt.batch_id = f.batch_id
-                             AND bt.task_id = f.task_id AND bt.element = -1 AND f.decision IN ('TAKEN', 'COLLECTED')
+                             AND bt.task_id = f.task_id AND bt.element = {WHOLE}
+                             AND f.decision IN ('TAKEN', 'COLLECTED')
       LEFT JOIN task_log l ON l.workflow_id = bt.workflow_id AND l.batch_id = bt.batch_id
-                          AND l.task_id = bt.task_id AND l.element = -1 AND l.attempt = bt.attempt
+                          AND l.task_id = bt.task_id AND l.element = {WHOLE} AND l.attempt = bt.attempt
      ORDER BY f.received_at DESC, f.file_log_id DESC
 """
 _OF_A_DECISION = "(CAST(:decision AS text) IS NULL OR decision = :decision)"

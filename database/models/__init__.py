@@ -6,13 +6,12 @@ from database.models.executions import (
     AttemptFile,
     BatchNumber,
     BatchTask,
-    Cancellation,
     Chore,
-    Completion,
     TaskBatch,
     TaskLog,
 )
 from database.models.notifications import Notification
+from database.models.outside import Cancellation, Completion
 from database.models.row import Row
 
 __all__ = [

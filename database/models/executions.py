@@ -22,7 +22,8 @@ from database.models.row import Row, now, one_of
 from database.statuses import BatchStatus, SkipCause, Status
 
 
-def _element() -> Mapped[int]:
+def element_column() -> Mapped[int]:
+    """The number of an element; -1 is the task itself."""
     return mapped_column(Integer, primary_key=True, server_default="-1", autoincrement=False)
 
 
@@ -129,7 +130,7 @@ class BatchTask(Row):
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
     #: -1 is the task itself; the elements of a mapped task count from 0.
-    element: Mapped[int] = _element()
+    element: Mapped[int] = element_column()
     #: The place in the order of locks: elements stand right before their task.
     position: Mapped[int]
     #: The version of its batch, once more: a claim that has waited while the batch moved to another sees it here.
@@ -204,7 +205,7 @@ class TaskLog(Row):
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
-    element: Mapped[int] = _element()
+    element: Mapped[int] = element_column()
     attempt: Mapped[int] = mapped_column(primary_key=True)
     #: The task's own file as the attempt began: whoever takes the attempt over reads the same generation.
     file_log_id: Mapped[int | None] = mapped_column(ForeignKey("file_log.file_log_id"))
@@ -233,63 +234,9 @@ class AttemptFile(Row):
     workflow_id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
-    element: Mapped[int] = _element()
+    element: Mapped[int] = element_column()
     attempt: Mapped[int] = mapped_column(primary_key=True)
     file_log_id: Mapped[int] = mapped_column(ForeignKey("file_log.file_log_id"), primary_key=True)
-
-
-class Completion(Row):
-    """What an outside system has said about one attempt, once for ever."""
-
-    __tablename__ = "completion"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["workflow_id", "batch_id", "task_id", "element"],
-            ["batch_task.workflow_id", "batch_task.batch_id", "batch_task.task_id", "batch_task.element"],
-        ),
-        CheckConstraint("status IN ('SUCCESS', 'ERROR')", name="status"),
-        CheckConstraint("attempt >= 1", name="attempt"),
-    )
-
-    workflow_id: Mapped[int] = mapped_column(primary_key=True)
-    batch_id: Mapped[str] = mapped_column(primary_key=True)
-    task_id: Mapped[int] = mapped_column(primary_key=True)
-    element: Mapped[int] = _element()
-    attempt: Mapped[int] = mapped_column(primary_key=True)
-    status: Mapped[str]
-    result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
-    error: Mapped[str | None]
-    received_at: Mapped[datetime] = mapped_column(server_default=now())
-
-
-class Cancellation(Row):
-    """An attempt that was taken away while its work might go on outside, until that is confirmed to have ended."""
-
-    __tablename__ = "cancellation"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["workflow_id", "batch_id", "task_id", "element", "attempt"],
-            [f"task_log.{column}" for column in ("workflow_id", "batch_id", "task_id", "element", "attempt")],
-        ),
-        CheckConstraint("tries >= 0", name="tries"),
-        Index("ix_cancellation_due_at", "due_at"),
-    )
-
-    workflow_id: Mapped[int] = mapped_column(primary_key=True)
-    batch_id: Mapped[str] = mapped_column(primary_key=True)
-    task_id: Mapped[int] = mapped_column(primary_key=True)
-    element: Mapped[int] = _element()
-    attempt: Mapped[int] = mapped_column(primary_key=True)
-    #: The version whose configuration the attempt had.
-    version_id: Mapped[int] = mapped_column(ForeignKey("workflow_version.version_id"))
-    #: The item that it had, if it was an element's.
-    item: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
-    handle: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    requested_at: Mapped[datetime] = mapped_column(server_default=now())
-    due_at: Mapped[datetime]
-    tries: Mapped[int] = mapped_column(server_default="0")
-    #: What the other side last said instead of confirming it.
-    problem: Mapped[str | None]
 
 
 class Chore(Row):

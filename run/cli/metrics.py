@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 from prometheus_client import CollectorRegistry, generate_latest
@@ -38,24 +38,20 @@ class _Counted:
         counted = self._counted
         yield _by_status("batches", "Batches by workflow and status.", counted.batches)
         yield _by_status("open_tasks", "Tasks and elements that are not terminal.", counted.open_tasks)
-        yield _ages("oldest_open_task_seconds", "How long the oldest of them has not changed.", counted.open_tasks)
+        age = "How long the oldest of them has not changed."
+        yield _by_status("oldest_open_task_seconds", age, counted.open_tasks, lambda one: one.oldest_seconds)
         yield _by_status("notifications", "What people are told of batches.", counted.notifications)
         dead = "Tasks whose worker died and that nobody has taken over yet."
         yield GaugeMetricFamily(_name("dead_workers"), dead, value=counted.dead_workers)
         yield GaugeMetricFamily(_name("rejected_messages"), "Messages that wait for a person.", value=counted.rejected)
 
 
-def _by_status(name: str, help_: str, counts: Sequence[Count]) -> GaugeMetricFamily:
+def _by_status(
+    name: str, help_: str, counts: Sequence[Count], value: Callable[[Count], float] = lambda one: one.count
+) -> GaugeMetricFamily:
     family = GaugeMetricFamily(_name(name), help_, labels=("workflow", "status"))
     for one in counts:
-        family.add_metric((one.workflow, one.status), one.count)
-    return family
-
-
-def _ages(name: str, help_: str, counts: Sequence[Count]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(_name(name), help_, labels=("workflow", "status"))
-    for one in counts:
-        family.add_metric((one.workflow, one.status), one.oldest_seconds)
+        family.add_metric((one.workflow, one.status), value(one))
     return family
 
 

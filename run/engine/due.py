@@ -76,8 +76,8 @@ class DueTasks:
 
     def _publish_again(self, due: Due) -> None:
         if self._database.transact(lambda tx: put_off(tx, due, REPUBLISH_SECONDS)):
-            only = Elements(due.task_id, (due.element,))
-            self._life.publish(due.batch_id, *(((), [only]) if due.key.is_element else ([due.task_id],)))
+            elements = [Elements(due.task_id, (due.element,))] if due.key.is_element else []
+            self._life.publish(due.batch_id, [] if elements else [due.task_id], elements)
 
     def _check(self, due: Due, check: Callable[[Transaction], Checked]) -> None:
         checked = self._database.transact(check)

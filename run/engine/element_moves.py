@@ -15,16 +15,14 @@ from database.keys import BatchKey, TaskKey
 from database.sessions import Transaction
 from database.statuses import MARKS, RERUN, Move, SkipCause, Status
 from run.engine.dependency_checker import Checked, Elements
+from run.engine.moved import refuse_if_it_starts_anyway
 from run.errors import Refused
 
 
 def rerun_element(tx: Transaction, key: TaskKey, name: str, cancelled_by: Mapping[str, Any]) -> Checked:
     """Let one element have a new attempt; raises Refused when it has none, or one is coming anyway."""
     mapped, own = _find(tx, key, name)
-    if own.status is Status.NEW:
-        raise Refused(f"element {key.element} of task {name} is about to start; its message is on the way")
-    if own.status is Status.WAITING and own.is_due:
-        raise Refused(f"element {key.element} of task {name} waits already; it starts as soon as it may")
+    refuse_if_it_starts_anyway(own, f"element {key.element} of task {name}")
     if own.status is Status.WAITING:
         retry_now(tx, key)
     else:

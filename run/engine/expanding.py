@@ -16,7 +16,8 @@ from run.engine.elements import end_if_all_have
 from run.engine.outcomes import Outcome
 from run.engine.results import Results
 from run.errors import PermanentFailure
-from run.workflows.problems import did_you_mean
+from run.workflows.result_names import described, value_at
+from run.workflows.templates import TemplateError
 
 #: The longest list. Each item is a row of its own, and each a message.
 MOST_ELEMENTS = 100_000
@@ -47,20 +48,16 @@ def read_list(claimed: Claimed, results: Results) -> Expands | Outcome:
 
 def items_of(over: str, results: Mapping[str, Any]) -> list[Any]:
     """The list at `PARENT` or `PARENT.key.key` in these results; raises PermanentFailure when there is none."""
-    parent, *path = over.split(".")
-    if parent not in results:
-        raise PermanentFailure(f"map over {over}: the task '{parent}' has no result, because it did not succeed")
-    value, place = results[parent], f"the result of '{parent}'"
-    for key in path:
-        if not isinstance(value, Mapping) or key not in value:
-            hint = did_you_mean(key, value) if isinstance(value, Mapping) else ""
-            raise PermanentFailure(f"map over {over}: {place} has no '{key}'{hint}; it is {_described(value)}")
-        value, place = value[key], f"{place}, '{key}',"
+    label = f"map over {over}"
+    try:
+        value, place = value_at(over, results, label)
+    except TemplateError as error:
+        raise PermanentFailure(str(error)) from error
     if not isinstance(value, list):
-        raise PermanentFailure(f"map over {over}: {place} is no list; it is {_described(value)}")
+        raise PermanentFailure(f"{label}: {place} is no list; it is {described(value)}")
     if len(value) > MOST_ELEMENTS:
         raise PermanentFailure(
-            f"map over {over}: {place} has {len(value):,} items, and {MOST_ELEMENTS:,} are the most; "
+            f"{label}: {place} has {len(value):,} items, and {MOST_ELEMENTS:,} are the most; "
             "let each item stand for several"
         )
     return value
@@ -76,19 +73,3 @@ def write_elements(tx: Transaction, claimed: Claimed, expands: Expands) -> Check
     if not elements:
         return end_if_all_have(tx, key)
     return Checked(elements=(Elements(key.task_id, range(elements)),))
-
-
-def _described(value: Any) -> str:
-    match value:
-        case Mapping():
-            keys = ", ".join(sorted(map(str, value))[:20])
-            return f"a mapping of {keys}" if keys else "an empty mapping"
-        case list():
-            return f"a list of {len(value):,}"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
-    return "null"

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from database.batches import find_batch
-from database.dependencies import lock_with_elements
+from database.dependencies import Locked, lock_with_elements
 from database.errors import Missing
 from database.keys import WHOLE, BatchKey, TaskKey
 from database.sessions import Transaction
+from database.statuses import Status
 from database.workflows import current_version, find_task_by_name, names_of_tasks
 from run.engine.dependency_checker import Checked, Elements
+from run.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ class Who:
     def as_details(self) -> dict[str, Any]:
         """What the log of an attempt keeps that they have taken away."""
         return {"cancelled_by": self.actor, "reason": self.reason}
+
+
+def refuse_if_it_starts_anyway(own: Locked, name: str) -> None:
+    """Raise Refused when the task, or element, of this name is to have a new attempt without anybody's doing."""
+    if own.status is Status.NEW:
+        raise Refused(f"{name} is about to start; its message is on the way")
+    if own.status is Status.WAITING and own.is_due:
+        raise Refused(f"{name} waits already; it starts as soon as it may")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from run.engine.dependency_checker import (
 from run.engine.element_moves import mark_element, rerun_element, rerun_failed
 from run.engine.elements import end_if_all_have, take_elements_away
 from run.engine.life import TaskLife
-from run.engine.moved import Moved, MoveResult, TaskOfBatch, Who, batch_of
+from run.engine.moved import Moved, MoveResult, TaskOfBatch, Who, batch_of, refuse_if_it_starts_anyway
 from run.engine.newest_version import move_to_newest_version
 from run.errors import Refused
 
@@ -133,10 +133,7 @@ def _rerun_only(tx: Transaction, key: TaskKey, name: str, who: Who) -> Moved:
     own = lock_descendants(tx, key)[0]
     if own.disabled:
         raise Refused(_would_be_skipped(name))
-    if own.status is Status.NEW:
-        raise Refused(f"task {name} is about to start; its message is on the way")
-    if own.status is Status.WAITING and own.is_due:
-        raise Refused(f"task {name} waits already; it starts as soon as it may")
+    refuse_if_it_starts_anyway(own, f"task {name}")
     if own.status is Status.WAITING:
         retry_now(tx, key)
     else:

@@ -29,21 +29,8 @@ def make_work(
 
     Raises PermanentFailure when its configuration names a part of a result, or of an item, that is not there.
     """
-    of_batch = batch_values(claimed)
     taken = {file.task: _taken(file) for file in files if not file.is_one_of_many}
-    own = taken.get(claimed.task)
-    values: dict[str, Value] = {
-        **names,
-        "workflow": claimed.workflow,
-        "task": claimed.task,
-        "batch_id": claimed.key.batch_id,
-        **text_of_params(claimed.params),
-        **({} if own is None else own.groups),
-        # Of a date that a file gives in full, the batch keeps what its template shows: all its tasks see the same.
-        **of_batch,
-        **_result_values(claimed, results or {}),
-        **_values_of_element(claimed),
-    }
+    found = results or {}
     return Work(
         workflow=claimed.workflow,
         batch_id=claimed.key.batch_id,
@@ -52,15 +39,29 @@ def make_work(
         element=claimed.key.element if claimed.key.is_element else None,
         item=claimed.item,
         batch_uid=claimed.batch_uid,
-        values=values,
+        values={**names, **_values(claimed, taken.get(claimed.task), found)},
         params=claimed.params,
-        batch_values=of_batch,
+        batch_values=batch_values(claimed),
         files=taken,
         collected=_collected(files),
-        results=results or {},
+        results=found,
         timeout_seconds=claimed.timeout_seconds,
         is_lost=is_lost,
     )
+
+
+def _values(claimed: Claimed, own: TakenFile | None, results: Mapping[str, Any]) -> dict[str, Value]:
+    return {
+        "workflow": claimed.workflow,
+        "task": claimed.task,
+        "batch_id": claimed.key.batch_id,
+        **text_of_params(claimed.params),
+        **({} if own is None else own.groups),
+        # Of a date that a file gives in full, the batch keeps what its template shows: all its tasks see the same.
+        **batch_values(claimed),
+        **_result_values(claimed, results),
+        **_values_of_element(claimed),
+    }
 
 
 def batch_values(claimed: Claimed) -> Mapping[str, Value]:

@@ -10,7 +10,8 @@ from typing import Any, assert_never
 
 from run.clients.identity import IdentityTokens, unverified_claims
 from run.errors import InvalidSettings, Unauthenticated
-from run.settings import PushAuth, Settings
+from run.setting_values import PushAuth
+from run.settings import Settings
 
 ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 

@@ -51,7 +51,7 @@ def result_in(template: str, results: Mapping[str, Any]) -> tuple[Any] | None:
     uses = all_names_in(template)
     if len(uses) != 1 or (uses[0].start, uses[0].end) != (0, len(template)) or not uses[0].name.startswith(_PREFIX):
         return None
-    return (_value_at(uses[0].name, results)[0],)
+    return (_named(uses[0].name, results)[0],)
 
 
 def result_values(names: Iterable[str], results: Mapping[str, Any]) -> dict[str, str]:
@@ -61,47 +61,57 @@ def result_values(names: Iterable[str], results: Mapping[str, Any]) -> dict[str,
 
 def item_values(names: Iterable[str], item: Any) -> dict[str, str]:
     """The same of names that begin with `item`."""
-    return {name: _text(name, *_value_in(name, name.split(".")[1:], item, "the item")) for name in sorted(names)}
+    found = {name: _value_in(_quoted(name), name.split(".")[1:], item, "the item") for name in sorted(names)}
+    return {name: _text(name, *value_and_place) for name, value_and_place in found.items()}
 
 
-def _text_at(name: str, results: Mapping[str, Any]) -> str:
-    return _text(name, *_value_at(name, results))
-
-
-def _text(name: str, value: Any, place: str) -> str:
-    if isinstance(value, list | Mapping):
-        raise TemplateError(f"'{{{name}}}': {place} is {_described(value)}, which has no text; name a part of it")
-    return text_of(value)
-
-
-def _value_at(name: str, results: Mapping[str, Any]) -> tuple[Any, str]:
-    """The value, and what it is called in an error."""
-    _, task, *path = name.split(".")
+def value_at(path: str, results: Mapping[str, Any], label: str) -> tuple[Any, str]:
+    """The value at `TASK.PART.PART` in these results, and what it is called; raises TemplateError, after this label."""
+    task, *parts = path.split(".")
     if task not in results:
-        raise TemplateError(f"'{{{name}}}': the task '{task}' has no result, because no attempt of it succeeded")
-    return _value_in(name, path, results[task], f"the result of '{task}'")
+        raise TemplateError(f"{label}: the task '{task}' has no result, because no attempt of it succeeded")
+    return _value_in(label, parts, results[task], f"the result of '{task}'")
 
 
-def _value_in(name: str, path: Iterable[str], value: Any, place: str) -> tuple[Any, str]:
-    for part in path:
-        value = _member(name, place, value, part)
-        place = f"{place}, '{part}'"
-    return value, place
-
-
-def _member(name: str, place: str, value: Any, part: str) -> Any:
-    if isinstance(value, Mapping) and part in value:
-        return value[part]
-    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
-        return value[int(part)]
-    hint = did_you_mean(part, value) if isinstance(value, Mapping) else ""
-    raise TemplateError(f"'{{{name}}}': {place} is {_described(value)} without '{part}'{hint}")
-
-
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """What a value is, for whoever looks for something in it."""
     match value:
         case Mapping():
             return f"a mapping of {', '.join(map(repr, sorted(value)[:20])) or 'nothing'}"
         case list():
             return f"a list of {len(value)}"
     return f"the value {text_of(value)!r}"
+
+
+def _text_at(name: str, results: Mapping[str, Any]) -> str:
+    return _text(name, *_named(name, results))
+
+
+def _text(name: str, value: Any, place: str) -> str:
+    if isinstance(value, list | Mapping):
+        raise TemplateError(f"{_quoted(name)}: {place} is {described(value)}, which has no text; name a part of it")
+    return text_of(value)
+
+
+def _named(name: str, results: Mapping[str, Any]) -> tuple[Any, str]:
+    return value_at(name.removeprefix(_PREFIX), results, _quoted(name))
+
+
+def _quoted(name: str) -> str:
+    return f"'{{{name}}}'"
+
+
+def _value_in(label: str, path: Iterable[str], value: Any, place: str) -> tuple[Any, str]:
+    for part in path:
+        value = _member(label, place, value, part)
+        place = f"{place}, '{part}'"
+    return value, place
+
+
+def _member(label: str, place: str, value: Any, part: str) -> Any:
+    if isinstance(value, Mapping) and part in value:
+        return value[part]
+    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+        return value[int(part)]
+    hint = did_you_mean(part, value) if isinstance(value, Mapping) else ""
+    raise TemplateError(f"{label}: {place} is {described(value)} without '{part}'{hint}")

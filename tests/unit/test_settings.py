@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import make_url
 
 from run.errors import InvalidSettings
-from run.settings import GOOGLE_CERTS_URL, Listening, PushAuth, Settings, misspelt, read_database_url
+from run.setting_values import PushAuth
+from run.settings import GOOGLE_CERTS_URL, Listening, Settings, misspelt, read_database_url
 
 BASE = {
     "DATABASE_URL": "postgresql://loader:s3cret@db:5432/accelerator",

@@ -95,9 +95,9 @@ def test_a_list_without_items_is_a_success_at_once(room: EngineRoom) -> None:
 @pytest.mark.parametrize(
     ("dishes", "what"),
     [
-        ("soup", "no list; it is a text"),
-        ({"a": 1}, "no list; it is a mapping of a"),
-        (None, "no list; it is null"),
+        ("soup", "no list; it is the value 'soup'"),
+        ({"a": 1}, "no list; it is a mapping of 'a'"),
+        (None, "no list; it is the value 'null'"),
         ([0] * (MOST_ELEMENTS + 1), "has 100,001 items, and 100,000 are the most"),
     ],
 )
@@ -107,7 +107,7 @@ def test_what_is_no_list_or_too_long_a_one_is_an_error_that_says_so(room: Engine
     [(attempt, status, error)] = room.log("cook")
     assert (attempt, status) == (1, "ERROR")
     assert what in error
-    assert error.startswith("map over list.dishes: the result of 'list', 'dishes', ")
+    assert error.startswith("map over list.dishes: the result of 'list', 'dishes' ")
     assert room.statuses()["serve"] == "SKIPPED:upstream_failed"
 
 
@@ -118,7 +118,7 @@ def test_a_result_without_the_key_is_an_error_that_says_what_is_there(room: Engi
     room.deliver_all()
     [(_, _, error)] = room.log("cook")
     assert error == (
-        "map over list.dishes: the result of 'list' has no 'dishes'; did you mean 'dishs'?; it is a mapping of dishs"
+        "map over list.dishes: the result of 'list' is a mapping of 'dishs' without 'dishes'; did you mean 'dishs'?"
     )
 
 

@@ -75,7 +75,7 @@ def test_elements_and_moves_of_their_task_never_wait_for_each_other_in_a_circle(
         at_the_same_moment(
             *run, partial(_some_move, room, batch_id, chance), partial(_some_move, room, batch_id, chance)
         )
-        _finish(room, batch_id)
+        room.end(batch_id)
     assert deadlocks(room) == 0
     assert room.rows("SELECT count(*) FROM task_log WHERE status = 'PROCESSING'") == [(0,)]
 
@@ -99,16 +99,6 @@ def _some_move(room: EngineRoom, batch_id: str, chance: random.Random) -> None:
                 room.life.publish(batch_id, checked.released, checked.elements)
     except Refused:
         return
-
-
-def _finish(room: EngineRoom, batch_id: str) -> None:
-    for _ in range(100):
-        room.pass_time(120)
-        room.sweep()
-        room.deliver_all()
-        if room.batch_status(batch_id) != "PROCESSING":
-            return
-    raise AssertionError(f"batch {batch_id} does not end: {room.statuses(batch_id)} {room.elements('cook', batch_id)}")
 
 
 def test_whoever_waits_for_a_task_that_is_given_elements_has_those_too_when_it_has_the_task(room: EngineRoom) -> None:

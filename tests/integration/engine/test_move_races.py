@@ -192,7 +192,7 @@ def test_completions_cascades_and_moves_in_one_batch_never_wait_for_each_other_i
             moves = [] if chance.random() < 0.5 else [partial(_some_move, room, batch_id, chance)]
             run = [partial(room.life.execute, replace(keys[name], batch_id=batch_id)) for name in names]
             at_the_same_moment(*run, *moves)
-        _finish(room, batch_id)
+        room.end(batch_id)
     assert deadlocks(room) == 0
 
 
@@ -205,16 +205,6 @@ def _some_move(room: EngineRoom, batch_id: str, chance: random.Random) -> None:
             room.moves.rerun_task(task, ME, downstream=chance.random() < 0.7)
     except Refused:
         return
-
-
-def _finish(room: EngineRoom, batch_id: str) -> None:
-    for _ in range(100):
-        room.pass_time(120)
-        room.sweep()
-        room.deliver_all()
-        if room.batch_status(batch_id) != "PROCESSING":
-            return
-    raise AssertionError(f"batch {batch_id} does not end: {room.statuses(batch_id)}")
 
 
 def test_a_claim_that_has_waited_for_another_version_does_the_work_of_that_one(room: EngineRoom) -> None:

@@ -542,6 +542,7 @@ def test_what_power_bi_does_not_count_is_not_counted(kind: PowerBiRefresh, serve
         server.has("OnDemand", hours * HOUR, lasted=MINUTE)
         server.end(server.has("Disabled", hours * HOUR), status="Disabled")
     Attempt(kind, STANDARD).finish()
+    assert len(server.requests("POST")) == 1
 
 
 def test_a_budget_of_its_own_counts_for_any_refresh(kind: PowerBiRefresh, eight: PowerBiServer) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from run.errors import InvalidSettings, Unauthenticated, Unavailable
 from run.pubsub.oidc import Authenticate, push_authenticator
-from run.settings import PushAuth, Settings
+from run.setting_values import PushAuth
+from run.settings import Settings
 from tests.unit.pubsub.certificate_server import (
     ACCOUNT,
     AUDIENCE,

@@ -103,7 +103,7 @@ def test_a_way_into_a_result_says_where_it_ends() -> None:
     from run.engine.expanding import items_of
 
     assert items_of("days.of.march", {"days": {"of": {"march": [1, 2]}}}) == [1, 2]
-    with pytest.raises(PermanentFailure, match=r"'of', has no 'march'; it is a list of 1$"):
+    with pytest.raises(PermanentFailure, match=r"'of' is a list of 1 without 'march'$"):
         items_of("days.of.march", {"days": {"of": [1]}})
     with pytest.raises(PermanentFailure, match="the task 'days' has no result"):
         items_of("days", {})
