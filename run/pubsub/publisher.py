@@ -11,19 +11,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from time import monotonic
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from run.errors import Unavailable
+from run.pubsub.loopback_connection import LoopbackConnection
 
 logger = logging.getLogger(__name__)
 
 #: Seconds before each further try of a delivery that was not accepted.
 RETRY_DELAYS = (0.1, 0.5, 2.0)
-#: A push may take as long as Pub/Sub's longest ack deadline.
-DELIVERY_TIMEOUT_SECONDS = 600.0
 CLOSE_TIMEOUT_SECONDS = 5.0
 
 
@@ -95,7 +92,7 @@ class LoopbackPublisher:
             threading.Thread(target=self._work, name="loopback", daemon=True).start()
 
     def _work(self) -> None:
-        connection = _Connection(self._url)
+        connection = LoopbackConnection(self._url)
         while (parcel := self._next()) is not None:
             problem = connection.post(parcel.body)
             if problem is not None:
@@ -128,41 +125,6 @@ class LoopbackPublisher:
         with self._changed:
             heapq.heappush(self._waiting, _Parcel(due, parcel.number, parcel.body, parcel.tries + 1))
             self._changed.notify()
-
-
-class _Connection:
-    """One kept-alive connection; http.client sets TCP_NODELAY by itself."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        connection_type = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._http = connection_type(parts.hostname or "", parts.port, timeout=DELIVERY_TIMEOUT_SECONDS)
-        self._path = parts.path or "/"
-
-    def post(self, body: bytes) -> str | None:
-        """Return None when the delivery was accepted, else what was wrong."""
-        was_open = self._http.sock is not None
-        try:
-            return self._try(body)
-        except (OSError, HTTPException) as error:
-            self.close()
-            if not was_open:
-                return f"{type(error).__name__}: {error}"
-        # The server has closed a connection that was idle for long; a new one tells whether it is there.
-        try:
-            return self._try(body)
-        except (OSError, HTTPException) as error:
-            self.close()
-            return f"{type(error).__name__}: {error}"
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _try(self, body: bytes) -> str | None:
-        self._http.request("POST", self._path, body, {"Content-Type": "application/json"})
-        response = self._http.getresponse()
-        response.read()
-        return None if response.status in (200, 204) else f"status {response.status}"
 
 
 def _envelope(message: Mapping[str, Any]) -> bytes:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc  # type: ignore[import-untyped]
@@ -32,6 +33,9 @@ class Receiver:
         self.connections: set[tuple[str, int]] = set()
         self.answers: list[int] = []
         self.keep_alive = True
+        self.says_so = True
+        self.body = b""
+        self.says_length = True
         self.gate = threading.Event()
         self.gate.set()
         self.under_way = 0
@@ -50,10 +54,14 @@ class Receiver:
             self.deliveries.append(read_delivery(dict(request.headers), body))
             self.connections.add(request.client_address)
             status = self.answers.pop(0) if self.answers else 204
-        request.close_connection = not self.keep_alive
+        request.close_connection = not self.keep_alive or not self.says_length
         request.send_response(status)
-        request.send_header("Content-Length", "0")
+        if not self.keep_alive and self.says_so:
+            request.send_header("Connection", "close")
+        if self.says_length:
+            request.send_header("Content-Length", str(len(self.body)))
         request.end_headers()
+        request.wfile.write(self.body)
 
     def tasks(self) -> list[int]:
         return sorted(json.loads(delivery.data)["task_id"] for delivery in self.deliveries)
@@ -163,14 +171,52 @@ def test_a_delivery_that_is_refused_every_time_is_given_up_with_a_warning(
     assert receiver.tasks() == [0, 0, 0, 1]
 
 
-def test_a_connection_that_the_server_closed_is_opened_again_without_a_delay(receiver: Receiver) -> None:
-    receiver.keep_alive = False
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_connection_that_the_server_closed_is_opened_again_without_a_delay(receiver: Receiver, says_so: bool) -> None:
+    receiver.keep_alive, receiver.says_so = False, says_so
     with loopback(receiver.url, most_at_once=1, retry_delays=()) as publisher:
         for count, message in enumerate(MESSAGES, start=1):
             publisher.publish([message])
             receiver.wait_for(count)
 
     assert receiver.tasks() == list(range(20))
+
+
+def test_an_answer_with_a_body_leaves_the_connection_to_the_next_message(receiver: Receiver) -> None:
+    receiver.answers, receiver.body = [200] * 20, b"HTTP/1.1 503 no status, but a body\r\n\r\n"
+    with loopback(receiver.url, most_at_once=1, retry_delays=()) as publisher:
+        publisher.publish(MESSAGES)
+        receiver.wait_for(20)
+
+    assert receiver.tasks() == list(range(20))
+    assert len(receiver.connections) == 1
+
+
+def test_an_answer_whose_length_nobody_says_ends_its_connection(receiver: Receiver) -> None:
+    receiver.answers, receiver.body, receiver.says_length = [500], b"Internal Server Error", False
+    with loopback(receiver.url, most_at_once=1) as publisher:
+        publisher.publish(MESSAGES[:1])
+        receiver.wait_for(2)
+
+    assert receiver.tasks() == [0, 0]
+    assert len(receiver.connections) == 2
+
+
+def test_what_does_not_speak_http_is_given_up_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    connected, _ = server.accept()
+                    with connected:
+                        connected.recv(65_536)
+                        connected.sendall(b"220 mail.example.com ESMTP\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        with loopback(f"http://127.0.0.1:{server.getsockname()[1]}/", retry_delays=(0.01,)) as publisher:
+            publisher.publish(MESSAGES[:1])
+            until(lambda: "given up after 2 tries: ConnectionError: the answer is not HTTP/1" in caplog.text)
 
 
 def test_a_service_that_is_not_there_is_given_up_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
