@@ -6,6 +6,7 @@ in FIELDS, given with `extra=` or by `log_context`. Bodies and tokens are never 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -16,12 +17,11 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Protocol, TextIO
 
-from pythonjsonlogger.json import JsonFormatter
-
 from run.redaction import redacted
 
 #: What a line may say beside its message.
 FIELDS = ("workflow", "batch", "task", "element", "attempt", "message_id", "message_kind", "status", "duration_ms")
+_as_json = json.JSONEncoder(default=str).encode
 _TRACE_KEY = "logging.googleapis.com/trace"
 
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=MappingProxyType({}))
@@ -82,13 +82,13 @@ def _time(record: logging.LogRecord) -> datetime:
     return datetime.fromtimestamp(record.created, UTC)
 
 
-class _CloudFormatter(JsonFormatter):
+class _CloudFormatter(logging.Formatter):
     """Error Reporting wants a traceback inside the message, where the plain formatter puts it."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "severity": record.levelname,
-            "message": redacted(logging.Formatter().format(record)),
+            "message": redacted(super().format(record)),
             "time": _time(record).isoformat(),
             "logger": record.name,
             **redacted(_fields(record)),
@@ -96,7 +96,7 @@ class _CloudFormatter(JsonFormatter):
         trace = getattr(record, "trace", None)
         if trace is not None:
             line[_TRACE_KEY] = trace
-        return self.serialize_log_record(line)
+        return _as_json(line)
 
 
 class _TextFormatter(logging.Formatter):
