@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +26,17 @@ from database.workflows import store_version
 from run.clients import Clients
 from run.engine.definitions import new_version
 from run.errors import AcceleratorError
-from run.local.ports import ReservedPort
+from run.local.ports import LOOPBACK, ReservedPort
 from run.local.postgres import Postgres
 from run.local.service import THREADS, Service
 from run.settings import Settings
 from run.workflows.builder import build_workflow
 
 APPLICATION = "benchmarks.noop_app:app"
+#: As many as there are processors: one process of Python keeps one busy, and Cloud Run adds an instance when it does.
+INSTANCES = os.cpu_count() or 1
+#: The variable that tells an instance its processor.
+PROCESSOR = "BENCH_PROCESSOR"
 #: The first three are Postgres's own defaults, written out because nothing here is worth anything without them.
 DURABLE = {
     "fsync": "on",
@@ -151,26 +156,31 @@ def open_house(folder: Path) -> Iterator[Postgres]:
 def open_room(postgres: Postgres, *, threads: int = THREADS, instances: int = 1) -> Iterator[Room]:
     """A fresh database with so many instances of the service on it, as Cloud Run starts them; all is gone afterwards.
 
-    Each delivers the messages that it publishes to itself.
+    What one of them publishes is delivered to any of them. Each has a processor, as `CPU=1` in deploy/ says.
     """
     name = f"bench_{next(_ids)}"
     url = postgres.create_database(name, template=TEMPLATE)
-    services = [_service(postgres.folder / "logs" / str(number), url, threads) for number in range(instances)]
     database = Database(url, pool_size=2)
     try:
-        with ExitStack() as started:
-            for service in services:
-                started.enter_context(service)
+        with ExitStack() as opened:
+            shared = opened.enter_context(ReservedPort())
+            environment = {**_environment(url), "LOOPBACK_URL": f"http://{LOOPBACK}:{shared.number}"}
+            services = [
+                opened.enter_context(
+                    Service(
+                        postgres.folder / "logs" / str(number),
+                        {**environment, PROCESSOR: str(number % INSTANCES)},
+                        shared=shared,
+                        application=APPLICATION,
+                        threads=threads,
+                    )
+                )
+                for number in range(instances)
+            ]
             yield Room(postgres, services, url, database)
     finally:
         database.close()
         postgres.drop_database(name)
-
-
-def _service(logs: Path, url: str, threads: int) -> Service:
-    port = ReservedPort()
-    environment = {**_environment(url), "LOOPBACK_URL": f"http://127.0.0.1:{port.number}"}
-    return Service(logs, environment, port=port, application=APPLICATION, threads=threads)
 
 
 def _environment(url: str) -> dict[str, str]:

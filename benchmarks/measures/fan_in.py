@@ -7,9 +7,8 @@ from typing import Any
 
 from benchmarks.figures import Figure
 from benchmarks.measures.measuring import Bench
-from benchmarks.room import open_room
+from benchmarks.room import INSTANCES, open_room
 from benchmarks.shapes import join
-from run.local.service import THREADS
 
 PARENTS = 10_000
 LONGEST_SECONDS = 400
@@ -23,24 +22,24 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def _parents(bench: Bench) -> list[Figure]:
-    """The seconds from the end of the first parent to that of the child, with eight threads working."""
-    with open_room(bench.postgres) as room:
+    """The seconds from the end of the first parent to that of the child."""
+    with open_room(bench.postgres, instances=INSTANCES) as room:
         bench.say(f"storing a workflow of {PARENTS:,} parents")
         room.apply("join", join(PARENTS))
         bench.say(f"{PARENTS:,} parents")
         room.run("join", ["wide"], seconds=LONGEST_SECONDS)
         [(seconds,)] = room.rows(FROM_FIRST_TO_LAST)
-    note = f"{THREADS} at a time, {PARENTS / float(seconds):.0f} tasks/s"
+    note = f"{INSTANCES} instances, {PARENTS / float(seconds):.0f} tasks/s"
     return [Figure("fan_in_time", float(seconds), note)]
 
 
 def _elements(bench: Bench) -> list[Figure]:
     """The seconds from the end of the task that returns the list to that of the one after the elements."""
-    with open_room(bench.postgres) as room:
+    with open_room(bench.postgres, instances=INSTANCES) as room:
         bench.say(f"{PARENTS:,} elements")
         more: Mapping[str, Mapping[str, Any]] = {"list": {"items": PARENTS}, "mapped": {"map": "list.items"}}
         room.apply("map", {"list": (), "mapped": ("list",), "after": ("mapped",)}, more)
         room.run("map", ["wide"], seconds=LONGEST_SECONDS)
         [(seconds,)] = room.rows(FROM_FIRST_TO_LAST)
-    note = f"{THREADS} at a time, {PARENTS / float(seconds):.0f} elements/s"
+    note = f"{INSTANCES} instances, {PARENTS / float(seconds):.0f} elements/s"
     return [Figure("fan_in_elements_time", float(seconds), note)]

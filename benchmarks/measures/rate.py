@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
-import psutil
-
 from benchmarks.figures import Figure
 from benchmarks.measures.measuring import Bench
-from benchmarks.room import Room, open_room
+from benchmarks.room import INSTANCES, Room, open_room
 from benchmarks.shapes import TEN_TASKS, chain, fan
 from benchmarks.usage import Usage
 from benchmarks.yardstick import Yardstick
@@ -40,16 +38,14 @@ def measure(bench: Bench) -> list[Figure]:
         room.run("fan", ["warm"])
         chains = _rounds(bench, room, "chain", 100)
         fans = _rounds(bench, room, "fan", 202)
-    # One process of Python keeps one processor busy, and Cloud Run adds an instance when it does.
-    instances = psutil.cpu_count() or 1
-    with open_room(bench.postgres, instances=instances) as room:
+    with open_room(bench.postgres, instances=INSTANCES) as room:
         room.apply("ten", TEN_TASKS)
         # Each instance takes part in one of them.
-        room.run("ten", [f"warm-{number}" for number in range(instances)])
+        room.run("ten", [f"warm-{number}" for number in range(INSTANCES)])
         tens = _rounds(bench, room, "ten", 10, BATCHES)
     bench.say("pgbench")
     bare.append(yardstick.hops_per_second())
-    return [*_rates(chains, fans, tens, bare, instances), *_usage(tens)]
+    return [*_rates(chains, fans, tens, bare), *_usage(tens)]
 
 
 def _rounds(bench: Bench, room: Room, workflow: str, tasks: int, batches: int = 1) -> list[Round]:
@@ -63,12 +59,12 @@ def _rounds(bench: Bench, room: Room, workflow: str, tasks: int, batches: int = 
 
 
 def _rates(
-    chains: Sequence[Round], fans: Sequence[Round], tens: Sequence[Round], bare: Sequence[float], instances: int
+    chains: Sequence[Round], fans: Sequence[Round], tens: Sequence[Round], bare: Sequence[float]
 ) -> list[Figure]:
     rates = {"chain_rate": chains, "fan_rate": fans, "batches_rate": tens}
     return [
         *(Figure(name, median(one.rate for one in rounds), _spread(rounds)) for name, rounds in rates.items()),
-        Figure("instances", instances, "of the service, for the 50 batches"),
+        Figure("instances", INSTANCES, "of the service, for the 50 batches"),
         Figure(
             "pgbench_rate", mean(bare), "before and after the batches: " + ", ".join(f"{rate:.0f}" for rate in bare)
         ),

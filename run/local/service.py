@@ -19,6 +19,7 @@ READY_SECONDS = 60
 class Service:
     """A gunicorn of the service (or of another `application`) at `url`, ready when `GET /health` says 200; for `with`.
 
+    Instances that are given a `shared` port take turns there, as behind a load balancer, beside the port of their own.
     The address is known, and connections to it are refused, before the start and between `stop` or `kill` and the
     next `start`. Raises StartFailed.
     """
@@ -29,10 +30,12 @@ class Service:
         environment: Mapping[str, str],
         *,
         port: ReservedPort | None = None,
+        shared: ReservedPort | None = None,
         application: str | None = None,
         threads: int = THREADS,
     ) -> None:
         self._port = port or ReservedPort()
+        self._ports = [self._port] if shared is None else [self._port, shared]
         self._logs = logs
         self._environment = environment
         self._application = application
@@ -82,7 +85,7 @@ class Service:
         self.start()
 
     def _start(self) -> Process:
-        listening = [f"--bind={LOOPBACK}:{self._port.number}", "--reuse-port"]
+        listening = [*(f"--bind={LOOPBACK}:{port.number}" for port in self._ports), "--reuse-port"]
         application = [] if self._application is None else [self._application]
         program = Program(
             name="service",
