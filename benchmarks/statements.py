@@ -16,6 +16,8 @@ from benchmarks.room import Room
 
 #: What begins and ends transactions; a statement that prepares others is run once for each connection.
 FRAME = ("BEGIN", "COMMIT", "ROLLBACK")
+#: Ours send it along with their first statement.
+BEGINS = "BEGIN; "
 ONCE = ("PREPARE", "SET ")
 #: Every entry begins with the time and, in brackets, the number of the connection's process.
 _ENTRY = re.compile(r"[^\[\t]+\[(\d+)\] LOG:  duration: ([\d.]+) ms  statement: (.*)")
@@ -29,6 +31,7 @@ class Statement:
     connection: int
     milliseconds: float
     text: str
+    begins: bool = False
 
     @property
     def is_frame(self) -> bool:
@@ -56,7 +59,7 @@ class Logged:
         under_way: dict[int, list[Statement]] = {}
         for statement in self.statements:
             begun = under_way.get(statement.connection)
-            if statement.text.startswith("BEGIN"):
+            if statement.begins:
                 under_way[statement.connection] = [statement]
             elif begun is None:
                 done.append([statement])
@@ -98,7 +101,8 @@ def read_statements(lines: Sequence[str]) -> list[Statement]:
     statements: list[Statement] = []
     for line in lines:
         if entry := _ENTRY.match(line):
-            statements.append(Statement(int(entry[1]), float(entry[2]), entry[3]))
+            text = entry[3].removeprefix(BEGINS)
+            statements.append(Statement(int(entry[1]), float(entry[2]), text, entry[3].startswith("BEGIN")))
         elif statements and (detail := _DETAIL.match(line)):
             statements[-1].text += f" {detail[1]}"
         elif statements and line.startswith("\t"):

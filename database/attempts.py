@@ -106,23 +106,26 @@ _LEASE = """
     due_at = NULL, changed_at = clock_timestamp()
 """
 
-_CLAIM = Prepared(
-    "claim",
-    f"""
-    WITH claimed AS (
-        UPDATE batch_task bt
-           SET status = '{CLAIM.target}', attempt = bt.attempt + 1, takeovers = 0, polls = 0, handle = NULL,
-               publish_after = NULL, publishes = 0, {_LEASE}
-        {_CLAIMED_SOURCE} AND bt.status IN {any_of(CLAIM.sources)}
-          AND (bt.version_id IS NULL OR bt.version_id = b.version_id)
-        RETURNING {_CLAIMED_COLUMNS}, false AS timed_out
-    ), opened AS (
-        INSERT INTO task_log (workflow_id, batch_id, task_id, element, attempt, status)
-        SELECT workflow_id, batch_id, task_id, element, attempt, 'PROCESSING' FROM claimed WHERE NOT takes_file
-    )
-    {CLAIMED_NAMES}
-""",
-)
+
+def _claim(which: str, opened: str = "true") -> str:
+    return f"""
+        WITH claimed AS (
+            UPDATE batch_task bt
+               SET status = '{CLAIM.target}', attempt = bt.attempt + 1, takeovers = 0, polls = 0, handle = NULL,
+                   publish_after = NULL, publishes = 0, {_LEASE}
+            {_CLAIMED_SOURCE} AND bt.status IN {any_of(CLAIM.sources)}
+              AND (bt.version_id IS NULL OR bt.version_id = b.version_id) AND {which}
+            RETURNING {_CLAIMED_COLUMNS}, false AS timed_out
+        ), opened AS (
+            INSERT INTO task_log (workflow_id, batch_id, task_id, element, attempt, status)
+            SELECT workflow_id, batch_id, task_id, element, attempt, 'PROCESSING' FROM claimed WHERE {opened}
+        )
+        {CLAIMED_NAMES}
+    """
+
+
+_CLAIM = Prepared("claim", _claim("true", "NOT takes_file"))
+_CLAIM_WITHOUT_FILE = Prepared("claim_without_file", _claim("tv.file IS NULL"))
 
 # A statement of its own: a claim may have waited for a transaction that has just brought a newer file, and only the
 # statements after the wait see it.
@@ -179,6 +182,12 @@ def claim(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Cla
     if row.takes_many:
         keep_files_of_attempt(tx, key, row.attempt)
     return claimed_of(row, key, token)
+
+
+def claim_without_file(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:
+    """The same, in one statement, for a task that takes no file; None of one that does."""
+    row = one_or_none(_CLAIM_WITHOUT_FILE.execute(tx, {**key.columns, "token": token, "kinds": list(kinds)}))
+    return None if row is None else claimed_of(row, key, token)
 
 
 def take_over(tx: Connection, key: TaskKey, token: str, kinds: Sequence[str]) -> Claimed | None:

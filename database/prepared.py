@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg2
-from psycopg2.extras import NamedTupleCursor
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -59,6 +59,7 @@ class Prepared:
         numbered = _PARAMETER.sub(lambda found: f"${numbers[found[1]]}", sql)
         self._prepare = f"PREPARE {name} ({types}) AS {numbered}"
         self._execute = f"EXECUTE {name} ({', '.join(['%s'] * len(self._parameters))})"
+        self._row: Callable[[Iterable[Any]], Any] | None = None
 
     def execute(self, tx: Connection, values: Mapping[str, Any]) -> list[Any]:
         """Run the statement and return its rows as named tuples; values that it has no parameter for are left out."""
@@ -67,7 +68,18 @@ class Prepared:
         if self.name not in known:
             tx.exec_driver_sql(self._prepare)
             known.add(self.name)
-        return _rows(tx, self._execute, tuple(_adapted(values[parameter]) for parameter in self._parameters))
+        given = tuple(_adapted(values[parameter]) for parameter in self._parameters)
+        rows, columns = _rows(tx, self._execute, given)
+        if self._row is None and columns:
+            self._row = _row_of(columns)
+        return [] if self._row is None else [self._row(row) for row in rows]
+
+
+def _row_of(columns: Iterable[Any]) -> Callable[[Iterable[Any]], Any]:
+    """What makes rows of a statement, whose columns never change, so that they are described once."""
+    row: Any = namedtuple("Row", [column.name for column in columns])  # type: ignore[misc]  # noqa: PYI024
+    make: Callable[[Iterable[Any]], Any] = row._make
+    return make
 
 
 def one_or_none(rows: Sequence[Any]) -> Any:
@@ -75,23 +87,24 @@ def one_or_none(rows: Sequence[Any]) -> Any:
     return rows[0] if rows else None
 
 
-def _rows(tx: Connection, statement: str, given: tuple[Any, ...]) -> list[Any]:
+def _rows(tx: Connection, statement: str, given: tuple[Any, ...]) -> tuple[list[Any], Sequence[Any] | None]:
     driver: Any = tx.connection
-    with driver.cursor(cursor_factory=NamedTupleCursor) as cursor:
+    with driver.cursor() as cursor:
         # Whoever listens to SQLAlchemy's statements hears of these too.
         for hear in tx.dispatch.before_cursor_execute:
             hear(tx, cursor, statement, given, None, False)
         try:
             cursor.execute(statement, given)
-            rows = cursor.fetchall() if cursor.description else []
+            columns = cursor.description
+            rows = cursor.fetchall() if columns else []
         except psycopg2.Error as error:
             raise _as_sqlalchemy(tx, cursor, statement, error) from error
         for hear in tx.dispatch.after_cursor_execute:
             hear(tx, cursor, statement, given, None, False)
-    return rows
+    return rows, columns
 
 
-def _as_sqlalchemy(tx: Connection, cursor: NamedTupleCursor, statement: str, error: psycopg2.Error) -> BaseException:
+def _as_sqlalchemy(tx: Connection, cursor: Any, statement: str, error: psycopg2.Error) -> BaseException:
     """The error as SQLAlchemy would have raised it; a lost connection takes those of the pool that are as old along."""
     dialect: Any = tx.dialect
     is_lost = dialect.is_disconnect(error, tx.connection.dbapi_connection, cursor)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import psycopg2
 from sqlalchemy import Connection, create_engine, event
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from database.driver import BeginsLate
 from database.errors import DatabaseUnavailable, OutOfDate, StatementRefused
 
 T = TypeVar("T")
@@ -59,6 +61,7 @@ CONNECTION = {
     "tcp_user_timeout": 60_000,
     "options": SESSION_OPTIONS,
     "application_name": "cloud-accelerator",
+    "connection_factory": BeginsLate,
 }
 
 
@@ -75,6 +78,8 @@ class Database:
             # The values of a statement that fails may be a message's body; errors are logged.
             hide_parameters=True,
             connect_args=CONNECTION,
+            # As the connections say of themselves; else SQLAlchemy would set it the other way.
+            isolation_level="AUTOCOMMIT",
         )
         event.listen(self._engine, "checkin", _note_use)
         event.listen(self._engine, "checkout", _ask_if_rested)
@@ -84,10 +89,20 @@ class Database:
 
         Raises DatabaseUnavailable when the server does not answer. `work` must have no effect outside the database.
         """
+        return self._run(work, nullcontext)
+
+    def run_alone(self, statement: Callable[[Connection], T]) -> T:
+        """The same for a single statement, which is a transaction by itself: no COMMIT has to be waited for.
+
+        When its connection is lost it is run again though it may have taken effect; it must change nothing then.
+        """
+        return self._run(statement, _each_statement_alone)
+
+    def _run(self, work: Callable[[Connection], T], how: Callable[[Connection], AbstractContextManager[Any]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             has_worked = False
             try:
-                with self._engine.begin() as tx:
+                with self._engine.begin() as tx, how(tx):
                     done = work(tx)
                     has_worked = True
             except (DBAPIError, PoolTimeout, OutOfDate) as error:
@@ -106,6 +121,12 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _each_statement_alone(tx: Connection) -> AbstractContextManager[None]:
+    driver: Any = tx.connection.dbapi_connection
+    alone: AbstractContextManager[None] = driver.each_alone()
+    return alone
 
 
 def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
-from database.attempts import Claimed, claim, let_go, pick_up, take_over
+from database.attempts import Claimed, claim, claim_without_file, let_go, pick_up, take_over
 from database.batches import overdue_children, task_state
 from database.completions import find_completion
 from database.errors import DatabaseError, DatabaseUnavailable
@@ -142,7 +142,10 @@ class TaskLife:
         def claim_or_take_over(tx: Transaction) -> Claimed | None:
             return claim(tx, key, token, kinds) or take_over(tx, key, token, kinds)
 
-        claimed = self._database.transact(claim_or_take_over)
+        # Most tasks take no file and are NEW, and need nobody else's statement.
+        claimed = self._database.run_alone(lambda tx: claim_without_file(tx, key, token, kinds))
+        if claimed is None:
+            claimed = self._database.transact(claim_or_take_over)
         if claimed is None and self._say_why_not(key) is Status.NEW:
             # It was waited for while its batch moved to another version.
             claimed = self._database.transact(claim_or_take_over)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from database.attempts import Claimed
@@ -66,7 +67,7 @@ def _values(claimed: Claimed, own: TakenFile | None, results: Mapping[str, Any])
 
 def batch_values(claimed: Claimed) -> Mapping[str, Value]:
     """The names of the batch id's template with their values."""
-    return _template(claimed.batch_template).values_of(claimed.key.batch_id) or {}
+    return _batch_values(claimed.batch_template, claimed.key.batch_id)
 
 
 def _result_values(claimed: Claimed, results: Mapping[str, Any]) -> dict[str, str]:
@@ -93,6 +94,11 @@ def _collected(files: Sequence[LoggedFile]) -> dict[str, tuple[TakenFile, ...]]:
         if file.is_one_of_many:
             collected[file.task].append(_taken(file))
     return {task: tuple(found) for task, found in collected.items()}
+
+
+@lru_cache(maxsize=1000)
+def _batch_values(template: str, batch_id: str) -> Mapping[str, Value]:
+    return MappingProxyType(_template(template).values_of(batch_id) or {})
 
 
 @lru_cache(maxsize=1000)

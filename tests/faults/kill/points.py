@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import Engine, event
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
@@ -124,15 +125,14 @@ class Points:
         commit = dialect.do_commit
 
         def do_commit(own: Any, connection: Any) -> None:
+            if connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+                # What was alone is committed.
+                return
             # A transaction is known by its statements.
             name = f"COMMIT of {', '.join(self._of_thread.statements)}"
-            self.reach("before", name)
-            if self._is_next("after", name, self.lost):
-                connection.cursor().execute(LOSE_NEXT_ANSWER)
-                self.reach("after", name)
-                commit(own, connection)
-                raise AssertionError("the proxy has not broken the connection")
+            loses = self._begin_commit(name, connection)
             commit(own, connection)
+            assert not loses, "the proxy has not broken the connection"
             self.reach("after", name)
 
         dialect.do_commit = do_commit
@@ -144,17 +144,34 @@ class Points:
         self._of_thread.statements = []
         self.reach("before", "BEGIN")
 
+    def _begin_commit(self, name: str, connection: Any) -> bool:
+        """Be before what lasts; whether its answer will be lost."""
+        self.reach("before", name)
+        if not self._is_next("after", name, self.lost):
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute(LOSE_NEXT_ANSWER)
+        return self.reach("after", name)
+
     def _before_statement(self, *given: Any) -> None:
         name = self._name(given[4], given[2])
+        if _commits_itself(given[1], name):
+            self._begin_commit(f"COMMIT of {name}", given[1].connection)
+            return
         if not name.startswith("PREPARE"):
             self._of_thread.statements.append(name)
         self.reach("before", name)
 
     def _after_statement(self, *given: Any) -> None:
-        self.reach("after", self._name(given[4], given[2]))
+        name = self._name(given[4], given[2])
+        self.reach("after", f"COMMIT of {name}" if _commits_itself(given[1], name) else name)
 
     def _name(self, context: Any, statement: str) -> str:
         return self._statements.name_of(getattr(context, "invoked_statement", None), statement)
+
+
+def _commits_itself(cursor: Any, name: str) -> bool:
+    return not name.startswith("PREPARE") and getattr(cursor.connection, "statements_are_alone", False)
 
 
 class Sample:

@@ -1,4 +1,4 @@
-"""Stands between a client and Postgres, and loses the answer to a COMMIT when the client has asked for that before.
+"""Stands between a client and Postgres, and loses the answer to a query when the client has asked for that before.
 
 It understands so much of the protocol (https://www.postgresql.org/docs/current/protocol-message-formats.html): after
 the start-up packet each message of a client is a letter, its length and its content; `Q` is a simple query.
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qs, quote, urlsplit
 
-#: Sent before a COMMIT whose answer shall be lost.
-LOSE_NEXT_ANSWER = "SELECT 'the answer to the next COMMIT is lost'"
+#: Sent before a query whose answer shall be lost.
+LOSE_NEXT_ANSWER = "SELECT 'the answer to the next query is lost'"
 
 _PORT = 5432
 
@@ -51,15 +51,15 @@ class _Connection:
             head = await client.readexactly(5)
             content = await client.readexactly(int.from_bytes(head[1:]) - 4)
             query = content.rstrip(b"\0").decode() if head[:1] == b"Q" else ""
-            self._is_losing = self._is_asked_to_lose and query == "COMMIT"
-            self._is_asked_to_lose = self._is_asked_to_lose or query == LOSE_NEXT_ANSWER
+            self._is_losing = self._is_asked_to_lose
+            self._is_asked_to_lose = query == LOSE_NEXT_ANSWER
             self._server.write(head + content)
 
     async def carry_answers(self, server: StreamReader) -> None:
         """From the server to the client, until an answer is to be lost."""
         while answer := await server.read(65_536):
             if self._is_losing:
-                # It has come, so the COMMIT has taken effect.
+                # It has come, so the query has taken effect.
                 return
             self._client.write(answer)
 

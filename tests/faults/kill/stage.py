@@ -63,7 +63,7 @@ class Stage:
             contradictions=expected["contradictions"],
             points=len(points),
             faults=len(chosen),
-            names=sorted({point.name for point in reached}),
+            names=sorted({point.name.removeprefix("COMMIT of ") for point in reached}),
             failures=self._disturbed(scenario, fault, chosen, expected),
         )
 
