@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 from run.kinds.kind import Finished, Kind, KindConfig, Work
+
+#: The variable that tells an instance which processor is its own, and those that there are.
+PROCESSOR = "BENCH_PROCESSOR"
+PROCESSORS = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
 
 
 class NoOpConfig(KindConfig):

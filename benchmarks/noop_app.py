@@ -6,8 +6,7 @@ import os
 import sys
 
 import run.kinds
-from benchmarks.noop import NoOp
-from benchmarks.room import PROCESSOR
+from benchmarks.noop import PROCESSOR, NoOp
 from run.app import create_app
 from run.settings import Settings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import text
 
-from benchmarks.noop import NoOp
+from benchmarks.noop import PROCESSOR, PROCESSORS, NoOp
 from benchmarks.shapes import Needs
 from database.migrating import migrate
 from database.sessions import Database
@@ -34,9 +33,7 @@ from run.workflows.builder import build_workflow
 
 APPLICATION = "benchmarks.noop_app:app"
 #: As many as there are processors: one process of Python keeps one busy, and Cloud Run adds an instance when it does.
-INSTANCES = os.cpu_count() or 1
-#: The variable that tells an instance its processor.
-PROCESSOR = "BENCH_PROCESSOR"
+INSTANCES = len(PROCESSORS)
 #: The first three are Postgres's own defaults, written out because nothing here is worth anything without them.
 DURABLE = {
     "fsync": "on",
@@ -169,7 +166,7 @@ def open_room(postgres: Postgres, *, threads: int = THREADS, instances: int = 1)
                 opened.enter_context(
                     Service(
                         postgres.folder / "logs" / str(number),
-                        {**environment, PROCESSOR: str(number % INSTANCES)},
+                        {**environment, PROCESSOR: str(PROCESSORS[number % INSTANCES])},
                         shared=shared,
                         application=APPLICATION,
                         threads=threads,

@@ -107,7 +107,7 @@ _LEASE = """
 """
 
 
-def _claim(which: str, opened: str = "true") -> str:
+def _claim_of(which: str, opened: str = "true") -> str:
     return f"""
         WITH claimed AS (
             UPDATE batch_task bt
@@ -124,8 +124,8 @@ def _claim(which: str, opened: str = "true") -> str:
     """
 
 
-_CLAIM = Prepared("claim", _claim("true", "NOT takes_file"))
-_CLAIM_WITHOUT_FILE = Prepared("claim_without_file", _claim("tv.file IS NULL"))
+_CLAIM = Prepared("claim", _claim_of("true", "NOT takes_file"))
+_CLAIM_WITHOUT_FILE = Prepared("claim_without_file", _claim_of("tv.file IS NULL"))
 
 # A statement of its own: a claim may have waited for a transaction that has just brought a newer file, and only the
 # statements after the wait see it.

@@ -30,9 +30,17 @@ class _BeginsWithStatement(extensions.cursor):
             super().execute(BEGIN)
         super().executemany(query, vars_list)
 
+    def _refuse(self, *_given: Any, **_named: Any) -> Any:
+        raise TypeError("only execute and executemany know where a transaction begins")
+
+    callproc = copy_expert = copy_from = copy_to = _refuse
+
 
 class BeginsLate(extensions.connection):
-    """A connection for whose transactions nobody needs to send BEGIN."""
+    """A connection for whose transactions nobody needs to send BEGIN, but for many values.
+
+    A transaction begins with `execute` and `executemany` of its own cursors only; there are no others.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -55,6 +63,12 @@ class BeginsLate(extensions.connection):
         finally:
             self.statements_are_alone = False
 
+    def cursor(self, *given: Any, cursor_factory: Any = None, **named: Any) -> Any:
+        """A cursor of this module; raises TypeError when a special one is asked for, which would commit by itself."""
+        if given or any(named.values()) or cursor_factory not in (None, extensions.cursor):
+            raise TypeError("only a plain cursor knows where a transaction begins")
+        return super().cursor()
+
     def commit(self) -> None:
         """End the transaction, if one has begun."""
         self._end("COMMIT")
@@ -68,6 +82,6 @@ class BeginsLate(extensions.connection):
         return self.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
 
     def _end(self, how: str) -> None:
-        if self.closed or not self._is_outside:
+        if not self._is_outside:
             with extensions.cursor(self) as cursor:
                 cursor.execute(how)

@@ -78,8 +78,6 @@ class Database:
             # The values of a statement that fails may be a message's body; errors are logged.
             hide_parameters=True,
             connect_args=CONNECTION,
-            # As the connections say of themselves; else SQLAlchemy would set it the other way.
-            isolation_level="AUTOCOMMIT",
         )
         event.listen(self._engine, "checkin", _note_use)
         event.listen(self._engine, "checkout", _ask_if_rested)

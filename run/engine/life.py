@@ -142,12 +142,12 @@ class TaskLife:
         def claim_or_take_over(tx: Transaction) -> Claimed | None:
             return claim(tx, key, token, kinds) or take_over(tx, key, token, kinds)
 
-        # Most tasks take no file and are NEW, and need nobody else's statement.
+        # Most messages are about a task that is NEW and takes no file.
         claimed = self._database.run_alone(lambda tx: claim_without_file(tx, key, token, kinds))
         if claimed is None:
             claimed = self._database.transact(claim_or_take_over)
         if claimed is None and self._say_why_not(key) is Status.NEW:
-            # It was waited for while its batch moved to another version.
+            # A task with a file, which was waited for while its batch moved to another version.
             claimed = self._database.transact(claim_or_take_over)
         if claimed is None:
             return None

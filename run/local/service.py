@@ -19,7 +19,7 @@ READY_SECONDS = 60
 class Service:
     """A gunicorn of the service (or of another `application`) at `url`, ready when `GET /health` says 200; for `with`.
 
-    Instances that are given a `shared` port take turns there, as behind a load balancer, beside the port of their own.
+    Instances that are given a `shared` port share the connections there, and each has a port of its own beside it.
     The address is known, and connections to it are refused, before the start and between `stop` or `kill` and the
     next `start`. Raises StartFailed.
     """

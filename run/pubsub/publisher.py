@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from run.errors import Unavailable
-from run.pubsub.loopback_connection import LoopbackConnection
+from run.pubsub.loopback_connection import DELIVERY_TIMEOUT_SECONDS, LoopbackConnection
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,15 @@ class LoopbackPublisher:
     dies, is lost until the sweep publishes it again. `most_at_once` bounds the deliveries under way.
     """
 
-    def __init__(self, url: str, most_at_once: int = 16, retry_delays: Sequence[float] = RETRY_DELAYS) -> None:
+    def __init__(
+        self,
+        url: str,
+        most_at_once: int = 16,
+        retry_delays: Sequence[float] = RETRY_DELAYS,
+        timeout: int = DELIVERY_TIMEOUT_SECONDS,
+    ) -> None:
         self._url = url
+        self._timeout = timeout
         self._most_at_once = most_at_once
         self._retry_delays = tuple(retry_delays)
         self._changed = threading.Condition()
@@ -92,7 +99,7 @@ class LoopbackPublisher:
             threading.Thread(target=self._work, name="loopback", daemon=True).start()
 
     def _work(self) -> None:
-        connection = LoopbackConnection(self._url)
+        connection = LoopbackConnection(self._url, self._timeout)
         while (parcel := self._next()) is not None:
             problem = connection.post(parcel.body)
             if problem is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 
 import psycopg2
 import pytest
-from psycopg2.extras import execute_batch, execute_values
+from psycopg2.extras import DictCursor, execute_batch, execute_values
 from sqlalchemy import text
 
 from database.driver import BeginsLate
@@ -84,25 +85,58 @@ def test_whatever_a_transaction_sends_first_is_undone_with_it(baked: Database, o
     assert cakes(other) == 2
 
 
-def test_nobody_sends_begin_by_itself(database_url: str) -> None:
-    notices = "SET client_min_messages = debug5; SET log_statement = 'all'"
+@pytest.fixture
+def heard(database_url: str) -> Iterator[tuple[BeginsLate, Callable[[], list[str]]]]:
+    """A connection, and what it has sent since this was last asked, as the server tells it."""
     connection = psycopg2.connect(database_url, connection_factory=BeginsLate)
     with connection.each_alone(), connection.cursor() as cursor:
-        cursor.execute(notices)
+        cursor.execute("SET client_min_messages = debug5; SET log_statement = 'all'")
     connection.notices.clear()
+
+    def sent() -> list[str]:
+        told = [notice.split("statement: ", 1)[1].strip() for notice in connection.notices if "statement: " in notice]
+        connection.notices.clear()
+        return told
+
+    yield connection, sent
+    connection.close()
+
+
+def test_begin_travels_with_the_first_statement(heard: tuple[BeginsLate, Callable[[], list[str]]]) -> None:
+    connection, sent = heard
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         assert cursor.fetchall() == [(1,)]
         cursor.execute("SELECT 2")
     connection.commit()
-    sent = [notice.split("statement: ", 1)[1].strip() for notice in connection.notices if "statement: " in notice]
-    assert sent == ["BEGIN; SELECT 1", "SELECT 2", "COMMIT"]
-    connection.close()
+    assert sent() == ["BEGIN; SELECT 1", "SELECT 2", "COMMIT"]
 
 
-def test_a_transaction_that_has_sent_nothing_ends_without_a_word(baked: Database, other: Database) -> None:
-    baked.transact(lambda tx: tx.connection)
-    assert set(other.transact(lambda tx: tx.execute(STATES).scalars().all())) == {"idle"}
+def test_nothing_is_sent_to_end_what_has_not_begun(heard: tuple[BeginsLate, Callable[[], list[str]]]) -> None:
+    connection, sent = heard
+    connection.commit()
+    connection.rollback()
+    assert sent() == []
+    with connection.each_alone(), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    connection.commit()
+    assert sent() == ["SELECT 1"]
+
+
+ODD_WAYS: dict[str, Callable[[BeginsLate], object]] = {
+    "a cursor of another kind": lambda connection: connection.cursor(cursor_factory=DictCursor),
+    "a cursor of the server": lambda connection: connection.cursor("rows"),
+    "copying": lambda connection: connection.cursor().copy_expert("COPY cake FROM STDIN", StringIO("one")),
+    "calling": lambda connection: connection.cursor().callproc("now"),
+}
+
+
+@pytest.mark.parametrize("way", ODD_WAYS)
+def test_what_would_commit_by_itself_is_refused(heard: tuple[BeginsLate, Callable[[], list[str]]], way: str) -> None:
+    connection, sent = heard
+    with pytest.raises(TypeError, match="where a transaction begins"):
+        ODD_WAYS[way](connection)
+    assert sent() == []
 
 
 def test_a_statement_alone_lasts_as_soon_as_it_is_done(baked: Database, other: Database) -> None:

@@ -64,6 +64,8 @@ class Points:
         self.reached: list[Point] = []
         self.fatal: Point | None = None
         self.lost: Point | None = None
+        #: Whose answer was to be lost, and has come.
+        self.unbroken = ""
         self._watching = False
         self._times: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
@@ -76,6 +78,7 @@ class Points:
         self._times.clear()
         self._watching = False
         self.lost = lost
+        self.unbroken = ""
 
     @contextmanager
     def watched(self, watching: bool = True) -> Iterator[None]:
@@ -132,8 +135,7 @@ class Points:
             name = f"COMMIT of {', '.join(self._of_thread.statements)}"
             loses = self._begin_commit(name, connection)
             commit(own, connection)
-            assert not loses, "the proxy has not broken the connection"
-            self.reach("after", name)
+            self._end_commit(name, loses=loses)
 
         dialect.do_commit = do_commit
 
@@ -153,10 +155,17 @@ class Points:
             cursor.execute(LOSE_NEXT_ANSWER)
         return self.reach("after", name)
 
+    def _end_commit(self, name: str, *, loses: bool) -> None:
+        """Be after what lasts, whose answer has come."""
+        if loses:
+            self.unbroken = name
+        else:
+            self.reach("after", name)
+
     def _before_statement(self, *given: Any) -> None:
         name = self._name(given[4], given[2])
         if _commits_itself(given[1], name):
-            self._begin_commit(f"COMMIT of {name}", given[1].connection)
+            self._of_thread.loses = self._begin_commit(f"COMMIT of {name}", given[1].connection)
             return
         if not name.startswith("PREPARE"):
             self._of_thread.statements.append(name)
@@ -164,7 +173,10 @@ class Points:
 
     def _after_statement(self, *given: Any) -> None:
         name = self._name(given[4], given[2])
-        self.reach("after", f"COMMIT of {name}" if _commits_itself(given[1], name) else name)
+        if _commits_itself(given[1], name):
+            self._end_commit(f"COMMIT of {name}", loses=self._of_thread.loses)
+        else:
+            self.reach("after", name)
 
     def _name(self, context: Any, statement: str) -> str:
         return self._statements.name_of(getattr(context, "invoked_statement", None), statement)

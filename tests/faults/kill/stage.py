@@ -214,6 +214,8 @@ def _answer(instance: Instance, scenario: Scenario, questions: int, answers: int
             play()
             if point is not None and point not in instance.points.reached:
                 wrong = "no answer was lost"
+            if instance.points.unbroken:
+                wrong = f"the proxy has not lost the answer to {instance.points.unbroken}"
         except BaseException:  # noqa: BLE001 - whatever it is, the stage is told
             wrong = traceback.format_exc()
         signal.alarm(0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from database.attempts import claim
+from database.attempts import claim, claim_without_file
 from database.endings import Ended, finish
 from database.sessions import Database, Transaction
 from database.statuses import Status
@@ -128,7 +128,8 @@ def test_no_statement_of_a_hop_or_of_the_sweep_reads_a_whole_table_when_a_millio
     key = grown.key("a")
 
     def hop_and_sweep(tx: Transaction) -> None:
-        assert claim(tx, key, TOKEN, ["told"]) is not None
+        assert claim(tx, grown.key("b"), TOKEN, ["told"]) is None
+        assert claim_without_file(tx, key, TOKEN, ["told"]) is not None
         assert finish(tx, key, TOKEN, Ended(Status.SUCCESS)) is Status.SUCCESS
         check_and_trigger_children(tx, key, succeeded=True, may_skip=False)
         end_batch_if_done(tx, key.batch)

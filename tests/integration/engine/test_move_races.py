@@ -19,8 +19,10 @@ from database.statuses import Status
 from run.engine.dependency_checker import judge_and_settle
 from run.engine.newest_version import move_to_newest_version
 from run.errors import Refused
+from run.handlers.file import FileHandler
 from run.kinds.kind import Work
 from tests.engine_room import ME, EngineRoom, failing
+from tests.integration.engine.test_arrivals import SALES, land, wants
 from tests.local_parts import eventually
 
 ROUNDS = int(os.environ.get("BARRIER_ROUNDS", "2000"))
@@ -207,11 +209,19 @@ def _some_move(room: EngineRoom, batch_id: str, chance: random.Random) -> None:
         return
 
 
-def test_a_claim_that_has_waited_for_another_version_does_the_work_of_that_one(room: EngineRoom) -> None:
-    room.apply({"a": []})
+@pytest.mark.parametrize("takes_file", [False, True])
+def test_a_claim_that_has_waited_for_another_version_does_the_work_of_that_one(
+    room: EngineRoom, files: FileHandler, takes_file: bool
+) -> None:
+    before, after = ({"kind": "told"}, {"kind": "told_outside"})
+    if takes_file:
+        before, after = wants(SALES), {**wants(SALES), "kind": "told_outside"}
+    room.apply({"a": []}, details={"a": before})
     key = room.start()
+    if takes_file:
+        land(files, "sales/2024-03.csv")
     room.publisher.messages.clear()
-    room.apply({"a": []}, details={"a": {"kind": "told_outside"}})
+    room.apply({"a": []}, details={"a": after})
     claiming = threading.Thread(target=room.execute, args=("a",))
 
     def move_while_it_waits(tx: Transaction) -> None:
@@ -223,4 +233,5 @@ def test_a_claim_that_has_waited_for_another_version_does_the_work_of_that_one(r
 
     room.database.transact(move_while_it_waits)
     claiming.join(30)
-    assert (room.told.starts("a"), room.told_outside.starts("a")) == (0, 1)
+    starts = (room.told.starts("a") + room.told_file.starts("a"), room.told_outside.starts("a"))
+    assert starts == (0, 1)

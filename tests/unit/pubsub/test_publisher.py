@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -202,21 +203,70 @@ def test_an_answer_whose_length_nobody_says_ends_its_connection(receiver: Receiv
     assert len(receiver.connections) == 2
 
 
-def test_what_does_not_speak_http_is_given_up_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+@contextmanager
+def talker(*said: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """The address of a server that says these texts on each connection, one for each request, and what it was asked."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(8) as threads:
 
-        def answer() -> None:
+        def talk(connected: socket.socket) -> None:
+            with connected, suppress(OSError):
+                for text in said:
+                    asked.append(connected.recv(65_536))
+                    connected.sendall(text)
+                # Whoever wants to hear more waits until the other side has had enough.
+                connected.recv(65_536)
+
+        def accept() -> None:
             with suppress(OSError):
                 while True:
-                    connected, _ = server.accept()
-                    with connected:
-                        connected.recv(65_536)
-                        connected.sendall(b"220 mail.example.com ESMTP\r\n")
+                    threads.submit(talk, server.accept()[0])
 
-        threading.Thread(target=answer, daemon=True).start()
-        with loopback(f"http://127.0.0.1:{server.getsockname()[1]}/", retry_delays=(0.01,)) as publisher:
-            publisher.publish(MESSAGES[:1])
-            until(lambda: "given up after 2 tries: ConnectionError: the answer is not HTTP/1" in caplog.text)
+        threads.submit(accept)
+        yield f"127.0.0.1:{server.getsockname()[1]}", asked
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_what_does_not_speak_http_is_given_up_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    greeting = b"220 mail.example.com ESMTP\r\n"
+    with talker(greeting) as (address, _), loopback(f"http://{address}/", retry_delays=(0.01,)) as publisher:
+        publisher.publish(MESSAGES[:1])
+        until(lambda: "given up after 2 tries: ValueError: the answer is not HTTP/1" in caplog.text)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 204", b"HTTP/1.1 500 ERROR\r\nContent-Length: 5\r\n\r\n"], ids=["nothing", "half", "head"]
+)
+def test_an_answer_that_does_not_come_in_time_costs_no_thread(caplog: pytest.LogCaptureFixture, said: bytes) -> None:
+    with talker(said) as (address, asked):
+        publisher = LoopbackPublisher(f"http://{address}/", 1, (), timeout=1)
+        publisher.publish(MESSAGES[:2])
+        until(lambda: caplog.text.count("given up after 1 tries: TimeoutError: no answer within 1 s") == 2)
+        publisher.close(timeout=1)
+    assert len(asked) == 2
+
+
+def test_an_answer_that_was_announced_before_it_came_counts() -> None:
+    announced = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 204 NO CONTENT\r\n\r\n"
+    with (
+        talker(announced, announced) as (address, asked),
+        loopback(f"http://{address}/", most_at_once=1, retry_delays=()) as publisher,
+    ):
+        publisher.publish(MESSAGES[:2])
+        until(lambda: len(asked) == 2)
+    assert [json.loads(request.split(b"\r\n\r\n")[1])["subscription"] for request in asked] == ["loopback"] * 2
+
+
+def test_the_request_goes_to_the_path_and_names_the_host_without_its_password() -> None:
+    with (
+        talker(b"HTTP/1.1 204 NO CONTENT\r\n\r\n") as (address, asked),
+        loopback(f"http://baker:flour-and-water@{address}/push/here") as publisher,
+    ):
+        publisher.publish(MESSAGES[:1])
+        until(lambda: len(asked) == 1)
+    first, host = asked[0].split(b"\r\n")[:2]
+    assert (first, host) == (b"POST /push/here HTTP/1.1", f"Host: {address}".encode())
+    assert b"flour" not in asked[0]
 
 
 def test_a_service_that_is_not_there_is_given_up_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
