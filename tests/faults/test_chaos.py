@@ -20,11 +20,18 @@ def test_nothing_is_lost_doubled_or_left_open_by_kills_freezes_and_restarts_of_t
     require_pubsub_emulator()
     # Chance is new each time; a failure says with which seed it came.
     plan = Plan(
-        seed=random.randrange(10**9), seconds=20, storm_seconds=20, most_open=10, refusals=0, delivery_seconds=10
+        seed=random.randrange(10**9),
+        seconds=20,
+        storm_seconds=20,
+        most_open=10,
+        refusals=0,
+        # So many that a run as short as this one has some for sure.
+        mapped=0.5,
+        delivery_seconds=10,
     )
     report = run(plan)
     figures = report.figures
     assert not report.findings, f"{report.story}\n{table(figures)}"
-    did_happen = ("tasks", "duplicates", "retries", "takeovers", "completions told", "kills", "freezes")
+    did_happen = ("tasks", "elements", "duplicates", "retries", "takeovers", "completions told", "kills", "freezes")
     assert [name for name in did_happen if not figures[name]] == []
     assert figures["fast restarts of Postgres"] + figures["immediate restarts of Postgres"] > 0

@@ -15,12 +15,13 @@ from database.errors import DatabaseError
 from run.local.repeating import Repeating
 from tests.faults.chaos.evidence import gather
 from tests.faults.chaos.figures import Figures, measure
+from tests.faults.chaos.findings import Finding
 from tests.faults.chaos.history import tell
 from tests.faults.chaos.plan import Plan
 from tests.faults.chaos.room import Room
 from tests.faults.chaos.tormentor import Tormentor
 from tests.faults.chaos.traffic import Feeder, OutsideSystem
-from tests.faults.chaos.verdict import Finding, judge
+from tests.faults.chaos.verdict import judge
 from tests.faults.chaos.watcher import Watcher
 
 STEP_SECONDS = 0.5

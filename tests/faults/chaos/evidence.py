@@ -18,10 +18,10 @@ from tests.faults.chaos.world import Address, Deed, Job, What
 
 _NAMES = "JOIN workflow w USING (workflow_id) JOIN task t USING (workflow_id, task_id)"
 _BATCHES = "SELECT w.name, b.batch_id, b.status FROM task_batch b JOIN workflow w USING (workflow_id)"
-_TASKS = f"SELECT w.name, bt.batch_id, t.name, to_jsonb(bt) FROM batch_task bt {_NAMES}"
+_TASKS = f"SELECT w.name, bt.batch_id, t.name, bt.element, to_jsonb(bt) FROM batch_task bt {_NAMES}"
 _ATTEMPTS = f"""
-    SELECT w.name, l.batch_id, t.name, l.attempt, l.status, CAST(extract(epoch FROM l.started_at) AS float8),
-           CAST(extract(epoch FROM l.ended_at) AS float8), l.error
+    SELECT w.name, l.batch_id, t.name, l.element, l.attempt, l.status,
+           CAST(extract(epoch FROM l.started_at) AS float8), CAST(extract(epoch FROM l.ended_at) AS float8), l.error
       FROM task_log l {_NAMES} ORDER BY l.attempt
 """
 _REJECTED = "SELECT to_jsonb(r) FROM rejected_message r"
@@ -40,7 +40,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class TaskEvidence:
-    """All that is known of one task of one batch."""
+    """All that is known of one task of one batch, or of one element of it."""
 
     address: Address
     drawn: DrawnTask
@@ -49,6 +49,8 @@ class TaskEvidence:
     attempts: Sequence[Attempt]
     deeds: Sequence[Deed]
     jobs: Sequence[Job]
+    #: Those of a mapped task, in order.
+    elements: Sequence[TaskEvidence] = ()
 
     @property
     def status(self) -> str:
@@ -57,6 +59,17 @@ class TaskEvidence:
             return "MISSING"
         cause = self.row["skip_cause"]
         return f"{self.row['status']}:{cause}" if cause else str(self.row["status"])
+
+    @property
+    def successes(self) -> list[int]:
+        """The places, in the order of all deeds, at which the outside world has seen its work succeed."""
+        last = self.attempts[-1].attempt if self.attempts else 0
+        return [deed.number for deed in self.deeds_of(last, What.END, What.DONE, What.TELL)]
+
+    @property
+    def workers(self) -> Sequence[TaskEvidence]:
+        """Who does its work: itself, or its elements."""
+        return [self] if self.drawn.over is None else self.elements
 
     def deeds_of(self, attempt: int, *kinds: What) -> list[Deed]:
         """What one attempt has done."""
@@ -70,7 +83,10 @@ class Evidence:
     started: Sequence[StartedBatch]
     #: The status of each batch that is there.
     batches: Mapping[tuple[str, str], str]
+    #: The elements of mapped tasks, too.
     tasks: Mapping[Address, TaskEvidence]
+    #: What nobody has ordered, and something is known of.
+    strangers: Sequence[Address]
     rejected: Sequence[Mapping[str, Any]]
     #: What the services have logged.
     lines: Sequence[Mapping[str, Any]]
@@ -97,10 +113,12 @@ class Evidence:
 def gather(room: Room, started: Sequence[StartedBatch], torments: Sequence[Torment], watcher: Watcher) -> Evidence:
     """Read everything, once nothing moves any more."""
     lines, other_lines = _read_logs(service.log for service in room.services)
+    tasks, strangers = _tasks(room, started)
     return Evidence(
         started=started,
         batches={(row[0], row[1]): row[2] for row in room.rows(_BATCHES)},
-        tasks=_tasks(room, started),
+        tasks=tasks,
+        strangers=strangers,
         rejected=[row[0] for row in room.rows(_REJECTED)],
         lines=lines,
         other_lines=other_lines,
@@ -111,29 +129,34 @@ def gather(room: Room, started: Sequence[StartedBatch], torments: Sequence[Torme
     )
 
 
-def _tasks(room: Room, started: Sequence[StartedBatch]) -> dict[Address, TaskEvidence]:
-    rows = {Address(*row[:3]): row[3] for row in room.rows(_TASKS)}
+def _tasks(room: Room, started: Sequence[StartedBatch]) -> tuple[dict[Address, TaskEvidence], list[Address]]:
+    """What is known of every task and element that was ordered, and the addresses of whatever else there is."""
+    rows = {Address(*row[:4]): row[4] for row in room.rows(_TASKS)}
     attempts: dict[Address, list[Attempt]] = {}
     for row in room.rows(_ATTEMPTS):
-        attempts.setdefault(Address(*row[:3]), []).append(Attempt(*row[3:]))
+        attempts.setdefault(Address(*row[:4]), []).append(Attempt(*row[4:]))
     deeds: dict[Address, list[Deed]] = {}
     for deed in room.world.deeds:
         deeds.setdefault(deed.address, []).append(deed)
     jobs: dict[Address, list[Job]] = {}
     for job in room.world.jobs.values():
         jobs.setdefault(job.address, []).append(job)
-    return {
-        address: TaskEvidence(
-            address, task, rows.get(address), attempts.get(address, ()), deeds.get(address, ()), jobs.get(address, ())
-        )
-        for address, task in _drawn(started)
-    }
+    tasks: dict[Address, TaskEvidence] = {}
+    for address, task in _drawn(started):
+        known = (rows.get(address), attempts.get(address, ()), deeds.get(address, ()), jobs.get(address, ()))
+        elements = [tasks[address._replace(element=number)] for number in range(len(task.elements))]
+        tasks[address] = TaskEvidence(address, task, *known, elements)
+    return tasks, sorted({*rows, *attempts, *deeds, *jobs} - tasks.keys())
 
 
 def _drawn(started: Iterable[StartedBatch]) -> Iterator[tuple[Address, DrawnTask]]:
+    """Every task that was ordered, each after its elements."""
     for one in started:
         for task in one.workflow.tasks:
-            yield Address(one.workflow.name, one.batch, task.name), task
+            address = Address(one.workflow.name, one.batch, task.name)
+            for number, element in enumerate(task.elements):
+                yield address._replace(element=number), element
+            yield address, task
 
 
 def _read_logs(paths: Iterable[Path]) -> tuple[list[Mapping[str, Any]], list[str]]:

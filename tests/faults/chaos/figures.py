@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isinf
 from typing import Any
 
+from database.keys import WHOLE
 from tests.faults.chaos.evidence import Evidence, TaskEvidence
+from tests.faults.chaos.findings import Fault, Finding, count
 from tests.faults.chaos.plan import Plan
 from tests.faults.chaos.recovery import recoveries
 from tests.faults.chaos.tormentor import Torture
-from tests.faults.chaos.verdict import Fault, Finding, count
 from tests.faults.chaos.world import What
 
 Figures = dict[str, Any]
@@ -31,7 +32,9 @@ def measure(plan: Plan, evidence: Evidence, findings: Sequence[Finding], seconds
         "seed": plan.seed,
         "seconds": round(seconds, 1),
         "batches": len(evidence.started),
-        "tasks": len(evidence.tasks),
+        "tasks": sum(task.address.element == WHOLE for task in tasks),
+        "tasks, of them mapped": sum(task.drawn.over is not None for task in tasks),
+        "elements": sum(task.address.element != WHOLE and bool(task.attempts) for task in tasks),
         "attempts": len(attempts),
         "messages delivered": len(evidence.deliveries),
         "duplicates": len(evidence.deliveries) - len(set(evidence.deliveries)),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
+from typing import Any
 
 from run.workflows.definition import TriggerRule
-
-Needs = dict[str, tuple[str, ...]]
+from run.workflows.trigger_rules import STARTS_EARLY
+from tests.faults.chaos.plan import Plan
+from tests.faults.chaos.shapes import chain, diamonds, fan, join, layers
 
 
 class Outcome(StrEnum):
@@ -41,11 +42,16 @@ NUMBER_OF_SLEEPERS = 2
 SLEEP_SECONDS = 4.0
 
 FAILED = (Outcome.ERROR, Outcome.SKIPPED_BY_FAILURE)
+RUNS = (Outcome.SUCCESS, Outcome.ERROR)
+
+#: The kinds whose tasks may be mapped, and how many elements those have.
+MAPPED_KINDS = ("chaos_plain", "chaos_job", "chaos_outside")
+LENGTHS = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 12)
 
 
 @dataclass(frozen=True)
 class DrawnTask:
-    """One task: what it is ordered to do, and what it must come to."""
+    """One task, or one element of a mapped task: what it is ordered to do, and what it must come to."""
 
     name: str
     kind: str
@@ -63,6 +69,11 @@ class DrawnTask:
     is_refused: bool = False
     #: Whether an attempt that is to fail never ends instead, so that it must be timed out and cancelled.
     hangs: bool = False
+    #: For a mapped task: the parent that returns its list, its elements, whose orders are the items, and how many of
+    #: those may fail. Its own orders do not count.
+    over: str | None = None
+    elements: tuple[DrawnTask, ...] = ()
+    max_failures: int = 0
 
     @property
     def attempts(self) -> int:
@@ -70,6 +81,23 @@ class DrawnTask:
         if self.outcome is Outcome.SUCCESS:
             return self.failures + 1
         return 1 if self.outcome is Outcome.ERROR else 0
+
+    @property
+    def retries(self) -> int:
+        """How many retries it needs, and each of its elements."""
+        return max((element.failures for element in self.elements), default=self.failures)
+
+    @property
+    def orders(self) -> dict[str, Any]:
+        """What its kind is told to do."""
+        return {
+            "seconds": self.seconds,
+            "failures": self.failures,
+            "broken": self.outcome is Outcome.ERROR,
+            "poll_after": self.poll_after,
+            "busy": self.is_refused,
+            "hangs": self.hangs,
+        }
 
 
 @dataclass(frozen=True)
@@ -83,18 +111,22 @@ class DrawnWorkflow:
         """The task of this name."""
         return next(task for task in self.tasks if task.name == name)
 
+    def lists_of(self, name: str) -> dict[str, list[dict[str, Any]]]:
+        """What the task of this name returns for those that are mapped over it: the orders of their elements."""
+        return {task.name: [one.orders for one in task.elements] for task in self.tasks if task.over == name}
+
     @property
     def file_tasks(self) -> list[str]:
         """The names of the tasks that wait for a file."""
         return [task.name for task in self.tasks if task.kind == "chaos_file"]
 
 
-def draw_workflow(random: Random, name: str, kinds: Mapping[str, int], refusals: float) -> DrawnWorkflow:
-    """Draw a workflow of tasks of these kinds, which are weighted; this share of them is refused at first."""
-    needs = random.choice((_chain, _diamonds, _fan, _join, _layers, _layers))(random)
+def draw_workflow(random: Random, name: str, plan: Plan) -> DrawnWorkflow:
+    """Draw a workflow whose tasks are of the kinds that the plan weighs."""
+    needs = random.choice((chain, diamonds, fan, join, layers, layers))(random)
     tasks: dict[str, DrawnTask] = {}
     for task, parents in needs.items():
-        tasks[task] = _draw_task(random, task, [tasks[parent] for parent in parents], kinds, refusals)
+        tasks[task] = _draw_task(random, task, [tasks[parent] for parent in parents], plan)
     return DrawnWorkflow(name, tuple(tasks.values()))
 
 
@@ -108,11 +140,19 @@ def make_sleepers() -> DrawnWorkflow:
     return DrawnWorkflow(SLEEPERS, tuple(tasks))
 
 
-def _draw_task(
-    random: Random, name: str, parents: list[DrawnTask], kinds: Mapping[str, int], refusals: float
-) -> DrawnTask:
+def _draw_task(random: Random, name: str, parents: list[DrawnTask], plan: Plan) -> DrawnTask:
+    task = _draw_single_task(random, name, parents, plan)
+    lists = [parent.name for parent in parents if parent.outcome is Outcome.SUCCESS and parent.over is None]
+    # Without waiting for all its parents, a task may not be mapped: its list might not be there yet.
+    can_be_mapped = task.kind in MAPPED_KINDS and task.outcome in RUNS and task.rule not in STARTS_EARLY
+    if can_be_mapped and lists and random.random() < plan.mapped:
+        return _mapped(random, task, random.choice(lists), plan)
+    return task
+
+
+def _draw_single_task(random: Random, name: str, parents: list[DrawnTask], plan: Plan) -> DrawnTask:
     rule, outcome = _draw_rule(random, parents)
-    possible = {kind: weight for kind, weight in kinds.items() if not (parents and kind == "chaos_file")}
+    possible = {kind: weight for kind, weight in plan.kinds.items() if not (parents and kind == "chaos_file")}
     kind = random.choices(list(possible), list(possible.values()))[0]
     if outcome is Outcome.SUCCESS and kind == "chaos_plain" and random.random() < 0.06:
         outcome = Outcome.ERROR
@@ -130,8 +170,45 @@ def _draw_task(
         poll_after=poll_after,
         is_told_early=kind == "chaos_outside" and outcome is Outcome.SUCCESS and random.random() < 0.3,
         told_times=random.choice((1, 1, 2)),
-        is_refused=random.random() < refusals,
+        is_refused=random.random() < plan.refusals,
         hangs=hangs,
+    )
+
+
+def _mapped(random: Random, task: DrawnTask, over: str, plan: Plan) -> DrawnTask:
+    """The same task, mapped over a list that this parent returns."""
+    retries = 1 if task.hangs else random.choice((0, 1, 2))
+    elements = tuple(_draw_element(random, task, retries, plan) for _ in range(random.choice(LENGTHS)))
+    max_failures = random.choice((0, 0, 1, 2))
+    failed = sum(element.outcome is Outcome.ERROR for element in elements)
+    return replace(
+        task,
+        failures=0,
+        outcome=Outcome.SUCCESS if failed <= max_failures else Outcome.ERROR,
+        is_told_early=False,
+        over=over,
+        elements=elements,
+        max_failures=max_failures,
+    )
+
+
+def _draw_element(random: Random, task: DrawnTask, retries: int, plan: Plan) -> DrawnTask:
+    # Whatever may hang has a short timeout, and its elements with it.
+    longest, poll_after = (0.0, task.poll_after) if task.hangs else random.choice(LASTING[task.kind])
+    outcome = Outcome.ERROR if random.random() < 0.08 else Outcome.SUCCESS
+    failures = random.choice((0, 0, retries))
+    if outcome is Outcome.ERROR:
+        # An outside system cannot say that another attempt is in vain: each of them fails.
+        failures = retries if task.kind == "chaos_outside" else 0
+    return replace(
+        task,
+        seconds=round(random.random() ** 2 * longest, 3),
+        failures=failures,
+        outcome=outcome,
+        poll_after=poll_after,
+        is_told_early=task.kind == "chaos_outside" and random.random() < 0.3,
+        told_times=random.choice((1, 1, 2)),
+        is_refused=random.random() < plan.refusals,
     )
 
 
@@ -165,42 +242,3 @@ def _outcome_of(rule: TriggerRule, parents: list[Outcome]) -> Outcome:
         return Outcome.SUCCESS
     blamed = failed > 0 and rule is not TriggerRule.all_failed
     return Outcome.SKIPPED_BY_FAILURE if blamed else Outcome.SKIPPED_BY_RULE
-
-
-def _chain(random: Random) -> Needs:
-    return {f"t{number}": (f"t{number - 1}",) if number else () for number in range(random.randint(2, 8))}
-
-
-def _diamonds(random: Random) -> Needs:
-    """Diamonds on top of each other."""
-    needs: Needs = {"top": ()}
-    last = "top"
-    for number in range(random.randint(1, 3)):
-        sides = [f"d{number}_{side}" for side in range(random.randint(2, 4))]
-        needs |= dict.fromkeys(sides, (last,))
-        last = f"d{number}_end"
-        needs[last] = tuple(sides)
-    return needs
-
-
-def _fan(random: Random) -> Needs:
-    """One, many, one."""
-    middle = [f"m{number}" for number in range(random.randint(5, 25))]
-    return {"first": (), **dict.fromkeys(middle, ("first",)), "last": tuple(middle)}
-
-
-def _join(random: Random) -> Needs:
-    """Many roots and one child, which they may all finish for at the same moment."""
-    roots = [f"r{number}" for number in range(random.randint(2, 8))]
-    return {**dict.fromkeys(roots, ()), "joined": tuple(roots), "after": ("joined",)}
-
-
-def _layers(random: Random) -> Needs:
-    """Layers, each task of which needs some tasks of those before."""
-    needs: Needs = {}
-    for layer in range(random.randint(2, 5)):
-        above = list(needs)
-        for number in range(random.randint(1, 5)):
-            parents = random.sample(above, random.randint(1, min(4, len(above)))) if above else []
-            needs[f"l{layer}_{number}"] = tuple(sorted(parents, key=above.index))
-    return needs

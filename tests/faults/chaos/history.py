@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from database.keys import WHOLE
 from tests.faults.chaos.evidence import Evidence, TaskEvidence
+from tests.faults.chaos.findings import Finding
 from tests.faults.chaos.tormentor import Torment
 from tests.faults.chaos.traffic import StartedBatch
-from tests.faults.chaos.verdict import Finding
 
 #: How many findings are told, and how many batches are shown in full.
 MOST_FINDINGS = 50
@@ -32,6 +33,8 @@ def _history(evidence: Evidence, started: StartedBatch) -> Iterator[str]:
     yield f"=== batch {name} {batch}: {evidence.batches.get((name, batch))}"
     for task in evidence.tasks_of(started).values():
         yield from _task(task)
+        for element in task.elements:
+            yield from _task(element)
     yield "  what the services say:"
     yield from _said(evidence, started)
     yield "  what was done to them:"
@@ -40,7 +43,10 @@ def _history(evidence: Evidence, started: StartedBatch) -> Iterator[str]:
 
 def _task(task: TaskEvidence) -> Iterator[str]:
     drawn = task.drawn
-    yield f"  task {drawn.name} ({drawn.kind}, {drawn.rule} of {', '.join(drawn.needs) or 'nothing'}): {task.status}"
+    what = f"element {task.address.element} of" if task.address.element != WHOLE else "task"
+    over = "" if drawn.over is None else f", mapped over {drawn.over}"
+    needs = f"{drawn.rule} of {', '.join(drawn.needs) or 'nothing'}{over}"
+    yield f"  {what} {drawn.name} ({drawn.kind}, {needs}): {task.status}"
     yield f"    row: {json.dumps(task.row)}"
     for attempt in task.attempts:
         ended = "..." if attempt.ended_at is None else _time(attempt.ended_at)
@@ -58,11 +64,13 @@ def _said(evidence: Evidence, started: StartedBatch) -> Iterator[str]:
     ]
     for line in sorted(own, key=lambda line: str(line["time"])):
         moment = str(line["time"]).partition("T")[2][:12]
-        yield f"    {moment} {line['severity']} {line.get('task', '')}: {line['message']}"
+        element = f"[{line['element']}]" if "element" in line else ""
+        yield f"    {moment} {line['severity']} {line.get('task', '')}{element}: {line['message']}"
 
 
 def _near(evidence: Evidence, started: StartedBatch) -> list[Torment]:
-    times = [deed.at for task in evidence.tasks_of(started).values() for deed in task.deeds]
+    tasks = evidence.tasks_of(started).values()
+    times = [deed.at for task in tasks for one in (task, *task.elements) for deed in one.deeds]
     if not times:
         return []
     return [torment for torment in evidence.torments if min(times) - 1 <= torment.at <= max(times) + 10]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
+from database.keys import WHOLE
 from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, KindConfig, Progress, Work
 from tests.faults.chaos.world import What
@@ -24,7 +25,7 @@ STROKE_SECONDS = 0.1
 
 
 class ChaosConfig(KindConfig):
-    """What a task is ordered to do."""
+    """What a task is ordered to do; an element is ordered to by its item."""
 
     seconds: float = 0.0
     #: How many attempts fail, passingly, before one succeeds.
@@ -37,6 +38,8 @@ class ChaosConfig(KindConfig):
     busy: bool = False
     #: After how many seconds a job is asked for again.
     poll_after: float = 1.0
+    #: What it returns for the tasks that are mapped over it, by their names: the orders of their elements.
+    lists: Mapping[str, Sequence[Mapping[str, Any]]] = {}
 
 
 class Plain(Kind[ChaosConfig]):
@@ -46,6 +49,7 @@ class Plain(Kind[ChaosConfig]):
     config = ChaosConfig
 
     def start(self, config: ChaosConfig, work: Work) -> Progress:
+        config = _orders(config, work)
         _may_start(config, work)
         _do(What.BEGIN, work)
         time.sleep(config.seconds)
@@ -56,7 +60,7 @@ class Plain(Kind[ChaosConfig]):
         _do(What.END, work)
         # Parents that end at about the same time are to end at the same moment.
         time.sleep(STROKE_SECONDS - time.time() % STROKE_SECONDS)
-        return Finished({"key": work.key})
+        return _finished(config, work)
 
 
 class PlainFile(Plain):
@@ -73,15 +77,17 @@ class Job(Kind[ChaosConfig]):
     config = ChaosConfig
 
     def start(self, config: ChaosConfig, work: Work) -> Progress:
+        config = _orders(config, work)
         _may_start(config, work)
         is_to_fail = work.attempt <= config.failures
-        order = {"seconds": FOR_EVER if config.hangs and is_to_fail else config.seconds, "fails": is_to_fail}
-        return _progress(config, work.key, _ask("/insert", {**_said_of(work), **order, "key": work.key}))
+        seconds = FOR_EVER if config.hangs and is_to_fail else config.seconds
+        order = {"seconds": seconds, "fails": is_to_fail or config.broken}
+        return _progress(config, work, _ask("/insert", {**_said_of(work), **order, "key": work.key}))
 
     def poll(self, config: ChaosConfig, work: Work, handle: Mapping[str, Any]) -> Progress:
         if handle["key"] != work.key:
             raise PermanentFailure(f"the handle is of {handle['key']}, the attempt is {work.key}")
-        return _progress(config, work.key, _ask("/look", {"key": work.key}))
+        return _progress(_orders(config, work), work, _ask("/look", {"key": work.key}))
 
     def cancel(self, config: ChaosConfig, work: Work, handle: Mapping[str, Any] | None) -> bool:
         return bool(_ask("/cancel", {**_said_of(work), "key": work.key})["ended"])
@@ -97,7 +103,7 @@ class Outside(Kind[ChaosConfig]):
         return True
 
     def start(self, config: ChaosConfig, work: Work) -> Progress:
-        _may_start(config, work)
+        _may_start(_orders(config, work), work)
         _do(What.HAND_OVER, work)
         return AwaitsCompletion()
 
@@ -105,17 +111,27 @@ class Outside(Kind[ChaosConfig]):
 CHAOS_KINDS: tuple[type[Kind[Any]], ...] = (Plain, PlainFile, Job, Outside)
 
 
+def _orders(config: ChaosConfig, work: Work) -> ChaosConfig:
+    return config if work.element is None else ChaosConfig.model_validate(work.item)
+
+
 def _may_start(config: ChaosConfig, work: Work) -> None:
     if config.busy and _ask("/refuse", _said_of(work))["refused"]:
         raise Unavailable("the outside world is busy, as ordered")
 
 
-def _progress(config: ChaosConfig, key: str, state: Mapping[str, Any]) -> Progress:
+def _progress(config: ChaosConfig, work: Work, state: Mapping[str, Any]) -> Progress:
     if not state["done"]:
-        return GoesOn({"key": key}, poll_after=config.poll_after)
+        return GoesOn({"key": work.key}, poll_after=config.poll_after)
+    if state["failed"] and config.broken:
+        raise PermanentFailure("broken, as ordered")
     if state["failed"]:
-        raise PassingFailure(f"the job {key} failed, as ordered")
-    return Finished({"key": key})
+        raise PassingFailure(f"the job {work.key} failed, as ordered")
+    return _finished(config, work)
+
+
+def _finished(config: ChaosConfig, work: Work) -> Finished:
+    return Finished({"key": work.key, "lists": config.lists})
 
 
 def _do(what: What, work: Work) -> None:
@@ -124,7 +140,8 @@ def _do(what: What, work: Work) -> None:
 
 def _said_of(work: Work) -> dict[str, Any]:
     names = {"workflow": work.workflow, "batch": work.batch_id, "task": work.task}
-    return {**names, "attempt": work.attempt, "owner": os.getpgrp()}
+    element = WHOLE if work.element is None else work.element
+    return {**names, "element": element, "attempt": work.attempt, "owner": os.getpgrp()}
 
 
 def _ask(path: str, told: Mapping[str, Any]) -> dict[str, Any]:

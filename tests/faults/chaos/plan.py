@@ -28,6 +28,8 @@ class Plan:
     #: The share of tasks that the outside world has no time for at first; each goes on 10 s later, or when its message
     #: comes again.
     refusals: float = 0.02
+    #: The share of the tasks that are mapped over a list, of those that can be.
+    mapped: float = 0.2
     kinds: dict[str, int] = field(default_factory=lambda: dict(KINDS))
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -193,25 +192,21 @@ def _new_task(workflow: DrawnWorkflow, task: DrawnTask, plan: Plan, *, may_skip:
         success_may_skip=may_skip,
         lease_seconds=plan.lease_seconds,
         file=_file_trigger(workflow.name, task),
-        config=_config(task),
+        config={**task.orders, "lists": workflow.lists_of(task.name)},
         max_takeovers=MOST_TAKEOVERS,
-        retries=MOST_RETRIES if task.hangs else task.failures,
+        retries=MOST_RETRIES if task.hangs else task.retries,
         retry_delay_seconds=1,
         retry_max_delay_seconds=2,
         timeout_seconds=TIMEOUT_SECONDS if task.hangs else None,
         awaits_completion=task.kind == "chaos_outside",
+        map=_map(task),
     )
 
 
-def _config(task: DrawnTask) -> Mapping[str, Any]:
-    return {
-        "seconds": task.seconds,
-        "failures": task.failures,
-        "broken": task.outcome is Outcome.ERROR,
-        "poll_after": task.poll_after,
-        "busy": task.is_refused,
-        "hangs": task.hangs,
-    }
+def _map(task: DrawnTask) -> dict[str, Any] | None:
+    if task.over is None:
+        return None
+    return {"over": f"{task.over}.lists.{task.name}", "max_failures": task.max_failures}
 
 
 def _file_trigger(workflow: str, task: DrawnTask) -> dict[str, Any] | None:

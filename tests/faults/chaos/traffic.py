@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any
 
 from database.errors import DatabaseError
+from database.keys import WHOLE
 from run.errors import Unavailable
 from run.local.topics import EmulatorTopic
 from run.pubsub.messages import sweep_message, workflow_message
-from tests.faults.chaos.graphs import DrawnTask, DrawnWorkflow, draw_workflow, make_sleepers
+from tests.faults.chaos.graphs import DrawnTask, DrawnWorkflow, Outcome, draw_workflow, make_sleepers
 from tests.faults.chaos.room import LANDING, Room, landed_object, seeded
 from tests.faults.chaos.world import Address, Deed, What
 
@@ -83,8 +84,7 @@ class Feeder:
         return int(still_open) + len(self.batches) - int(there)
 
     def _draw(self) -> DrawnWorkflow:
-        plan = self.room.plan
-        return draw_workflow(self._random, f"w{len(self.batches)}", plan.kinds, plan.refusals)
+        return draw_workflow(self._random, f"w{len(self.batches)}", self.room.plan)
 
     def _start_drawn(self) -> None:
         self._start(self._drawn)
@@ -131,20 +131,34 @@ class OutsideSystem:
         self._lock = threading.Lock()
         #: Batches of which something has been heard: they are there, and may be told of tasks that have not begun.
         self._known: set[str] = set()
+        #: Mapped tasks of which an element has been heard: all of them are there.
+        self._expanded: set[Address] = set()
         self._handed_over: set[tuple[Address, int]] = set()
         room.world.listeners.append(self._hear)
 
     def _hear(self, deed: Deed) -> None:
         workflow = self._feeder.batches[int(deed.address.batch)].workflow
-        with self._lock:
-            is_first = deed.address.batch not in self._known
-            self._known.add(deed.address.batch)
-        if is_first:
-            for task in workflow.tasks:
-                if task.is_told_early:
-                    self._tell_soon(deed.address._replace(task=task.name), task, 1)
+        for address, task in self._new(deed.address, workflow):
+            if task.is_told_early:
+                self._tell_soon(address, task, 1)
         if deed.what is What.HAND_OVER:
-            self._do_what_is_handed_over(deed, workflow.task(deed.address.task))
+            task = workflow.task(deed.address.task)
+            is_element = deed.address.element != WHOLE
+            self._do_what_is_handed_over(deed, task.elements[deed.address.element] if is_element else task)
+
+    def _new(self, heard: Address, workflow: DrawnWorkflow) -> list[tuple[Address, DrawnTask]]:
+        """What is known to be there now because this was heard."""
+        whole = heard._replace(element=WHOLE)
+        new: list[tuple[Address, DrawnTask]] = []
+        with self._lock:
+            if heard.batch not in self._known:
+                self._known.add(heard.batch)
+                new += [(whole._replace(task=task.name), task) for task in workflow.tasks]
+            if heard != whole and whole not in self._expanded:
+                self._expanded.add(whole)
+                elements = workflow.task(heard.task).elements
+                new += [(whole._replace(element=number), element) for number, element in enumerate(elements)]
+        return new
 
     def _do_what_is_handed_over(self, deed: Deed, task: DrawnTask) -> None:
         with self._lock:
@@ -162,9 +176,15 @@ class OutsideSystem:
         timer.start()
 
     def _tell(self, address: Address, task: DrawnTask, attempt: int) -> None:
-        names = {"workflow": address.workflow, "task_name": address.task, "batch_id": address.batch}
-        said: dict[str, Any] = {"trigger_type": "task", **names, "status": "SUCCESS", "result": {"told": str(address)}}
-        if attempt <= task.failures:
+        names: dict[str, Any] = {"workflow": address.workflow, "task_name": address.task, "batch_id": address.batch}
+        workflow = self._feeder.batches[int(address.batch)].workflow
+        result: dict[str, Any] = {"told": str(address)}
+        if address.element == WHOLE:
+            result["lists"] = workflow.lists_of(task.name)
+        else:
+            names["element"] = address.element
+        said: dict[str, Any] = {"trigger_type": "task", **names, "status": "SUCCESS", "result": result}
+        if attempt <= task.failures or task.outcome is Outcome.ERROR:
             said |= {"status": "ERROR", "error": f"attempt {attempt} fails, as ordered"}
         if task.failures or self._random.random() < 0.5:
             said["attempt"] = attempt

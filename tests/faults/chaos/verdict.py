@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from math import inf
 
 from run.workflows.definition import TriggerRule
 from tests.faults.chaos.evidence import Attempt, Evidence, TaskEvidence
-from tests.faults.chaos.graphs import FAILED, Outcome
+from tests.faults.chaos.findings import Fault, Finding, Found
+from tests.faults.chaos.graphs import FAILED, RUNS, Outcome
+from tests.faults.chaos.mapped import of_the_mapped
 from tests.faults.chaos.plan import Plan
 from tests.faults.chaos.recovery import recoveries
 from tests.faults.chaos.tormentor import Torment, Torture
@@ -25,35 +25,12 @@ GRACE_SECONDS = 11.0
 
 TERMINAL = ("SUCCESS", "ERROR", "SKIPPED", "CANCELLED")
 #: What a row holds only while its attempt is open, or while something is due.
-ONLY_WHILE_OPEN = ("token", "lease_until", "due_at", "publish_after", "handle", "awaits_completion", "ending", "reset")
+ONLY_WHILE_OPEN = (
+    *("token", "lease_until", "due_at", "publish_after", "handle", "awaits_completion", "ending", "reset"),
+    *("awaits_elements", "waits_on"),
+)
 #: What a log says when the database holds a wait that nothing ends.
 NAMELESS_WAIT = "nothing ends the waiting of"
-
-
-class Fault(StrEnum):
-    """What kind of wrong it is."""
-
-    #: Something that had to be done was not done.
-    LOST = "lost"
-    #: Something was done, or decided, more often than once.
-    DOUBLED = "doubled"
-    #: Something has not come to its end.
-    OPEN = "open"
-    #: Something was done before what it needs.
-    EARLY = "early"
-    #: The work of a killed process lay there for longer than one lease and one sweep.
-    LATE = "late"
-    #: Something else that is not as it must be.
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong, and in which batch."""
-
-    fault: Fault
-    text: str
-    batch: StartedBatch | None = None
 
 
 def judge(plan: Plan, evidence: Evidence) -> list[Finding]:
@@ -64,7 +41,7 @@ def judge(plan: Plan, evidence: Evidence) -> list[Finding]:
     for started in evidence.started:
         tasks = evidence.tasks_of(started)
         found = [*_of_the_batch(evidence, started)]
-        for task in tasks.values():
+        for task in (one for whole in tasks.values() for one in (whole, *whole.elements)):
             parents = [tasks[name] for name in task.drawn.needs]
             of_task = [*_of_the_task(task, parents), *_too_soon(task, plan, stops), *_of_the_waits(task, evidence)]
             if task.address in late:
@@ -72,9 +49,6 @@ def judge(plan: Plan, evidence: Evidence) -> list[Finding]:
             found += [(fault, f"{task.address}: {text}") for fault, text in of_task]
         findings += [Finding(fault, text, started) for fault, text in found]
     return findings
-
-
-Found = Iterator[tuple[Fault, str]]
 
 
 def _late(plan: Plan, evidence: Evidence) -> Iterator[tuple[Address, float]]:
@@ -103,12 +77,15 @@ def _of_the_batch(evidence: Evidence, started: StartedBatch) -> Found:
         yield Fault.OPEN, f"{name} has not ended"
     elif status != "SUCCESS":
         yield Fault.WRONG, f"{name} is {status}"
+    for address in evidence.strangers:
+        if address[:2] == (started.workflow.name, started.batch):
+            yield Fault.DOUBLED, f"nobody has ordered {address}"
 
 
 def _of_the_task(task: TaskEvidence, parents: Sequence[TaskEvidence]) -> Found:
     yield from _of_the_row(task)
     yield from _of_the_attempts(task)
-    yield from _of_the_deeds(task)
+    yield from _of_the_deeds(task) if task.drawn.over is None else of_the_mapped(task)
     yield from _of_the_order(task, parents)
 
 
@@ -124,9 +101,10 @@ def _of_the_row(task: TaskEvidence) -> Found:
         yield Fault.OPEN if task.row else Fault.LOST, f"it is {task.status}"
         return
     if task.status != task.drawn.outcome:
-        was_to_run = task.drawn.outcome in (Outcome.SUCCESS, Outcome.ERROR) and not task.attempts
+        was_to_run = task.drawn.outcome in RUNS and not task.attempts
         yield Fault.LOST if was_to_run else Fault.WRONG, f"it is {task.status}, it must be {task.drawn.outcome}"
-    left = [name for name in ONLY_WHILE_OPEN if task.row.get(name)]
+    # The element that a mapped task remembers may be number 0.
+    left = [name for name in ONLY_WHILE_OPEN if task.row[name] is not None and task.row[name] is not False]
     if left:
         yield Fault.WRONG, f"it has ended, and its row still has {', '.join(left)}"
 
@@ -168,8 +146,8 @@ def _may_start_nothing(task: TaskEvidence, attempt: Attempt) -> bool:
     # What is said to be done before it was handed over need not be handed over any more, when its worker died.
     if task.drawn.is_told_early:
         return True
-    # The outside world had no time for it when it was asked, and then its own time was over.
-    return task.drawn.is_refused and task.drawn.hangs and (attempt.error or "").startswith("timed out")
+    # Its worker died, or the outside world had no time for it when it was asked; then its own time was over.
+    return task.drawn.hangs and (attempt.error or "").startswith("timed out")
 
 
 def _of_the_deeds_of(task: TaskEvidence, attempt: int, *, is_last: bool) -> Found:
@@ -179,7 +157,7 @@ def _of_the_deeds_of(task: TaskEvidence, attempt: int, *, is_last: bool) -> Foun
     later = [deed for deed in task.deeds if deed.attempt > attempt]
     if task.drawn.hangs and later and not any(end.number < later[0].number for end in ends):
         yield Fault.EARLY, f"attempt {later[0].attempt} began before what attempt {attempt} had begun was ended"
-    if is_last and task.status == "SUCCESS" and not _successes(task):
+    if is_last and task.status == "SUCCESS" and not task.successes:
         yield Fault.LOST, "it is SUCCESS, and the outside world has not confirmed it"
 
 
@@ -205,21 +183,17 @@ def _was_stopped(start: Deed, before: float, stops: Sequence[Torment]) -> bool:
     return any(stop.owner == start.owner and stop.at < before and start.at < stop.at + GRACE_SECONDS for stop in stops)
 
 
-def _successes(task: TaskEvidence) -> list[int]:
-    """The places, in the order of all deeds, at which the outside world has seen the work of a task succeed."""
-    last = task.attempts[-1].attempt if task.attempts else 0
-    return [deed.number for deed in task.deeds_of(last, What.END, What.DONE, What.TELL)]
-
-
 def _of_the_order(task: TaskEvidence, parents: Sequence[TaskEvidence]) -> Found:
-    begins = [deed.number for deed in task.deeds if deed.what is not What.TELL]
-    if not begins or not task.attempts:
+    if not task.attempts:
         return
+    # A mapped task does nothing itself; its elements begin after it.
+    begin = min((deed.number for deed in task.deeds if deed.what is not What.TELL), default=inf)
     needed = list(_needed(task.drawn.rule, parents))
     for parent in needed:
         ended_at = parent.attempts[-1].ended_at if parent.attempts else None
-        if parent.drawn.outcome is Outcome.SUCCESS and not any(n < min(begins) for n in _successes(parent)):
-            yield Fault.EARLY, f"it began before the outside world had seen the success of {parent.address.task}"
+        for worker in parent.workers:
+            if worker.drawn.outcome is Outcome.SUCCESS and not any(number < begin for number in worker.successes):
+                yield Fault.EARLY, f"it began before the outside world had seen the success of {worker.address}"
         if parent.attempts and (ended_at is None or ended_at > task.attempts[0].started_at):
             yield Fault.EARLY, f"it was claimed before the outcome of {parent.address.task}"
     one_of = _one_of(task.drawn.rule, parents)
@@ -240,8 +214,3 @@ def _one_of(rule: TriggerRule, parents: Iterable[TaskEvidence]) -> list[TaskEvid
     if rule is TriggerRule.one_failed and not any(p.drawn.outcome is Outcome.SKIPPED_BY_FAILURE for p in parents):
         return [parent for parent in parents if parent.drawn.outcome in FAILED]
     return []
-
-
-def count(findings: Iterable[Finding]) -> Counter[Fault]:
-    """How many findings there are of each fault."""
-    return Counter(finding.fault for finding in findings)

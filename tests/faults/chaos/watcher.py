@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 
 from database.errors import DatabaseError
-from database.facts import OpenTask, open_tasks
-from database.keys import BatchKey
+from database.facts import OpenTask, open_tasks, stuck_tasks
+from database.keys import WHOLE, BatchKey
 from database.sessions import Transaction
 from run.engine.reasons import reasons_of
 from tests.faults.chaos.room import Room
@@ -21,7 +21,7 @@ _OPEN_BATCHES = "SELECT workflow_id, batch_id FROM task_batch WHERE status = 'PR
 
 @dataclass
 class Watcher:
-    """Asks of every open task, again and again, what it waits for."""
+    """Asks of every open task, and of every element that may be stuck, again and again, what it waits for."""
 
     room: Room
     #: How many tasks were looked at.
@@ -35,8 +35,14 @@ class Watcher:
         with suppress(DatabaseError):
             for task in self.room.database.transact(lambda tx: list(_open(tx))):
                 self.looks += 1
-                if not reasons_of(task):
-                    self.nameless[Address(task.workflow, task.batch_id, task.task)] = str(task)
+                self._ask(task)
+            for task in self.room.database.transact(lambda tx: stuck_tasks(tx, seconds=0)):
+                if task.element != WHOLE:
+                    self._ask(task)
+
+    def _ask(self, task: OpenTask) -> None:
+        if not reasons_of(task):
+            self.nameless[Address(task.workflow, task.batch_id, task.task, task.element)] = str(task)
 
     def waits(self) -> dict[Address, str]:
         """What each open task waits for."""

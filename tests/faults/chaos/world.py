@@ -11,19 +11,23 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
 
+from database.keys import WHOLE
+
 #: How long a job goes on after it was cancelled.
 SECONDS_TO_END = 1.0
 
 
 class Address(NamedTuple):
-    """One task of one batch, by its names."""
+    """One task of one batch, by its names, or one element of it."""
 
     workflow: str
     batch: str
     task: str
+    element: int = WHOLE
 
     def __str__(self) -> str:
-        return f"{self.workflow} {self.batch} {self.task}"
+        element = "" if self.element == WHOLE else f"[{self.element}]"
+        return f"{self.workflow} {self.batch} {self.task}{element}"
 
 
 class What(StrEnum):
@@ -166,7 +170,7 @@ class World:
         """Answer one request of a kind."""
         if path == "/look":
             return self.look(str(told["key"]))
-        address = Address(told["workflow"], told["batch"], told["task"])
+        address = Address(told["workflow"], told["batch"], told["task"], int(told["element"]))
         attempt, owner = int(told["attempt"]), int(told["owner"])
         if path == "/refuse":
             return {"refused": self.refuse(address, attempt)}
