@@ -151,8 +151,10 @@ _CONFIRM = text("""
        AND attempt = :attempt AND tries = :tries
 """)
 
+# An attempt that was the last one leaves its handle for nobody; the next one's would be of work that goes on.
 _NO_LONGER_ENDING = text("""
-    UPDATE batch_task t SET ending = false, changed_at = clock_timestamp()
+    UPDATE batch_task t
+       SET ending = false, handle = CASE WHEN t.status = 'PROCESSING' THEN t.handle END, changed_at = clock_timestamp()
      WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = :task_id
        AND t.element = :element AND t.ending
        AND NOT EXISTS (

@@ -213,6 +213,18 @@ def test_what_was_begun_last_is_what_is_ended(room: EngineRoom) -> None:
     assert [list(handle) for (handle,) in room.rows("SELECT handle FROM cancellation")] == [["job"]]
 
 
+def test_what_has_ended_outside_is_known_by_no_handle_any_more(room: EngineRoom) -> None:
+    def surprise(_config: object, _work: Work, _handle: object) -> Progress:
+        raise ValueError("what is this?")
+
+    room.told_outside.poll_after = 0.05
+    room.told_outside.poll = surprise  # type: ignore[method-assign, assignment]
+    begin(room)
+    room.sweep()
+    assert len(room.told_outside.cancels) == 1
+    assert room.rows("SELECT status, ending, handle FROM batch_task WHERE attempt = 1") == [("ERROR", False, None)]
+
+
 def test_what_a_lost_worker_tells_while_the_end_is_being_confirmed_is_still_ended(room: EngineRoom) -> None:
     begin(room)
     key = room.key("a")
