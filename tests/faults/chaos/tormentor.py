@@ -78,8 +78,11 @@ class Tormentor:
             for index, service in enumerate(services):
                 first = FIRST[(number + index) % len(FIRST)]
                 torments.append(threads.submit(self._torment_service, service, first, ending))
-            wait(torments, self.room.plan.storm_seconds, FIRST_EXCEPTION)
-            ending.set()
+            try:
+                wait(torments, self.room.plan.storm_seconds, FIRST_EXCEPTION)
+            finally:
+                # After a Ctrl-C, too: the threads would go on for ever.
+                ending.set()
         for torment in torments:
             torment.result()
 
