@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Protocol, Self
 
 from run.workflows.process_report import Outcome
@@ -15,6 +16,8 @@ from run.workflows.python_tasks import Task
 Ended = tuple[Task, Outcome]
 #: Does a task, and tells how that ended.
 Work = Callable[[], Ended]
+#: How long a signal that comes at an unlucky moment goes unnoticed.
+LOOK_SECONDS = 0.2
 
 
 class Workers(Protocol):
@@ -58,10 +61,16 @@ class InThreads:
         self._pool.submit(copy_context().run, self._do, work)
 
     def next_ended(self) -> Ended:
-        ended = self._ended.get()
+        ended = self._wait()
         if isinstance(ended, BaseException):
             raise ended
         return ended
+
+    def _wait(self) -> Ended | BaseException:
+        while True:
+            # A wait without an end does not notice a signal, such as that of Ctrl-C, which came just before it began.
+            with suppress(Empty):
+                return self._ended.get(timeout=LOOK_SECONDS)
 
     def _do(self, work: Work) -> None:
         try:
