@@ -353,14 +353,14 @@ def test_an_interrupt_in_a_task_ends_the_run(bench: Bench, *, parallel: bool) ->
 
 
 INTERRUPTED = """
-import pathlib, signal, sys, time
+import os, pathlib, signal, sys, time
 from run.workflows import Process, Task
 
 folder, parallel = pathlib.Path(sys.argv[1]), sys.argv[2] == "True"
 
 def say(text):
-    sys.__stdout__.write(text + "\\n")
-    sys.__stdout__.flush()
+    # Not through a buffer: the signal may come in the middle of that.
+    os.write(1, (text + "\\n").encode())
 
 def work():
     say("at work")
@@ -382,13 +382,16 @@ def test_ctrl_c_ends_the_run_without_beginning_anything_new(tmp_path: Path, *, p
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path), str(parallel)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        begun = [process.stdout.readline() for _ in range(2 if parallel else 1)]
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
-        # Between the signal and the moment from which nothing begins are some microseconds.
-        time.sleep(0.3)
-        (tmp_path / "may_end").touch()
-        rest, errors = process.communicate(timeout=30)
+        try:
+            begun = [process.stdout.readline() for _ in range(2 if parallel else 1)]
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "interrupted\n"
+            # Between the signal and the moment from which nothing begins are some microseconds.
+            time.sleep(0.3)
+            (tmp_path / "may_end").touch()
+            rest, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert "KeyboardInterrupt" in errors
     assert (set(begun), rest) == ({"at work\n"}, "")
 
