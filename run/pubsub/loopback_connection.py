@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from contextlib import suppress
 from http import HTTPStatus
 from ssl import create_default_context
 from urllib.parse import urlsplit
@@ -37,16 +36,15 @@ class LoopbackConnection:
 
     def post(self, body: bytes) -> str | None:
         """Return None when the delivery was accepted, else what was wrong."""
-        # A server may have closed a connection that was idle for long; a new one tells whether it is there.
-        if self._answers is not None:
-            with suppress(ConnectionError):
-                return self._try(body)
-            self.close()
+        was_kept = self._answers is not None
         try:
             return self._try(body)
         except (OSError, ValueError) as error:
             self.close()
-            return f"{type(error).__name__}: {error}"
+            if not (was_kept and isinstance(error, ConnectionError)):
+                return f"{type(error).__name__}: {error}"
+        # The server has closed a connection that was idle for long; a new one tells whether it is there.
+        return self.post(body)
 
     def close(self) -> None:
         if self._answers is not None:

@@ -246,6 +246,16 @@ def test_an_answer_that_does_not_come_in_time_costs_no_thread(caplog: pytest.Log
     assert len(asked) == 2
 
 
+def test_an_answer_that_does_not_come_on_a_kept_connection_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    with talker(b"HTTP/1.1 204 NO CONTENT\r\n\r\n", b"") as (address, asked):
+        publisher = LoopbackPublisher(f"http://{address}/", 1, (), timeout=1)
+        publisher.publish(MESSAGES[:3])
+        until(lambda: len(asked) == 3)
+        publisher.close(timeout=1)
+    # The second message had no answer; the third had one, on a connection of its own.
+    assert caplog.text.count("given up after 1 tries: TimeoutError: no answer within 1 s") == 1
+
+
 def test_an_answer_that_was_announced_before_it_came_counts() -> None:
     announced = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 204 NO CONTENT\r\n\r\n"
     with (
