@@ -396,6 +396,22 @@ def test_ctrl_c_ends_the_run_without_beginning_anything_new(tmp_path: Path, *, p
     assert (set(begun), rest) == ({"at work\n"}, "")
 
 
+def test_a_signal_that_does_not_wake_the_waiting_run_is_noticed_all_the_same(bench: Bench) -> None:
+    noticed = threading.Event()
+
+    def feel() -> bool:
+        # The system tells this thread, and only the main one, which waits for the task, may handle it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        return noticed.wait(20)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: noticed.set())
+    try:
+        report = bench.run(bench.task("feels", feel), parallel=True)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert report.successes["feels"].result is True
+
+
 @both_ways
 def test_what_the_caller_has_set_for_its_context_holds_in_the_tasks(bench: Bench, *, parallel: bool) -> None:
     where = ContextVar("where", default="nowhere")
