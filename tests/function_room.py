@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -103,16 +102,3 @@ class FunctionRoom:
                 ),
             )
         )
-
-
-def pids_in(path: Path) -> list[int]:
-    """The process ids that functions have written down."""
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

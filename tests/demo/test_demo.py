@@ -15,6 +15,7 @@ import pytest
 
 from run.local.demo import run_demo
 from tests.local_parts import eventually
+from tests.processes import is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 YEAR_SECONDS = 280
@@ -52,16 +53,9 @@ def read_until(lines: IO[str] | None, beginning: str) -> list[str]:
     return pytest.fail(f"no line begins with {beginning!r}: {said}")
 
 
-def is_gone(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def expect_nothing_left(processes: list[psutil.Process], folder: Path) -> None:
     assert processes, "no process was seen"
-    eventually(lambda: all(is_gone(process) for process in processes), "the end of all processes")
+    eventually(lambda: not any(map(is_alive, processes)), "the end of all processes")
     assert list(folder.iterdir()) == []
 
 

@@ -17,8 +17,9 @@ from database.sessions import Database
 from run.kinds import child_process
 from tests.engine_room import ME
 from tests.faults.kill.real_parts import ROOT
-from tests.function_room import FunctionRoom, is_alive, pids_in
+from tests.function_room import FunctionRoom
 from tests.local_parts import eventually
+from tests.processes import is_alive, pids_in
 
 FUNCTIONS = "tests.integration.functions.functions"
 

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.local_parts import eventually, pushes_kept_in, require_pubsub_emulator
+from tests.processes import is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 Holder = subprocess.Popen[str]
@@ -42,13 +43,6 @@ def read_until_ready(lines: IO[str]) -> tuple[list[str], dict[str, str]]:
     return pytest.fail(f"the stack ended before it was ready and said: {said}")
 
 
-def is_gone(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def close_input(holder: Holder) -> None:
     assert holder.stdin is not None
     holder.stdin.close()
@@ -73,7 +67,7 @@ def test_no_process_is_left_behind(tmp_path: Path, end: Callable[[Holder], None]
         assert all(part in names for part in ("postgres", "gunicorn", "storage_process", "bigquery_process"))
         end(holder)
         assert holder.wait(30) == exit_status
-        eventually(lambda: all(is_gone(process) for process in started), "the end of all processes")
+        eventually(lambda: not any(map(is_alive, started)), "the end of all processes")
 
 
 def test_a_dropped_file_and_the_sweep_timer_reach_the_service(tmp_path: Path) -> None:

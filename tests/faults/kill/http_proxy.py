@@ -42,6 +42,7 @@ class HttpProxy:
         self.lost: list[Request] = []
         self._server_address = urlsplit(url).netloc
         self._to_hold: list[tuple[Matches, Held]] = []
+        self._held: list[Held] = []
         self._to_lose: list[Matches] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -53,12 +54,15 @@ class HttpProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for held in self._held:
+            held.may_go_on.set()
         self._server.shutdown()
         self._server.server_close()
 
     def hold(self, matches: Matches) -> Held:
         """Hold the next such request back before it reaches the server."""
         held = Held()
+        self._held.append(held)
         self._to_hold.append((matches, held))
         return held
 

@@ -36,6 +36,7 @@ from tests.engine_room import ME, EngineRoom
 from tests.faults.kill.http_proxy import HttpProxy, Request
 from tests.integration.kinds.room import Room
 from tests.local_parts import eventually
+from tests.processes import children_running
 
 COLUMNS = "[{name: order_id, type: INT64, required: true}, {name: amount, type: NUMERIC, min: 0}]"
 STORY = f"""
@@ -171,8 +172,7 @@ def is_download(request: Request) -> bool:
 
 
 def children() -> list[psutil.Process]:
-    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in running if "run.child" in child.cmdline()]
+    return children_running("run.child")
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:
@@ -324,8 +324,8 @@ def test_a_file_that_waits_for_its_turn_for_long_is_checked_in_the_end(
             run_child("tests.unit.kinds.children:sleep", argument, folder, BUSY, is_lost=may_end.is_set)
 
     others = [in_thread(partial(be_busy, number)) for number in range(MOST_AT_ONCE)]
-    eventually(lambda: len(children()) == MOST_AT_ONCE, "all turns to be taken")
     try:
+        eventually(lambda: len(children()) == MOST_AT_ONCE, "all turns to be taken")
         for _ in range(4):
             files.engine.deliver_all()
             files.engine.pass_time(900)

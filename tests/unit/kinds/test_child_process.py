@@ -19,6 +19,7 @@ from run.errors import PassingFailure, PermanentFailure, Unavailable
 from run.kinds import child_process
 from run.kinds.child_process import MIB, MOST_AT_ONCE, Ended, Limits, run_child
 from tests.local_parts import eventually
+from tests.processes import is_alive, pids_in
 
 ROOT = Path(__file__).parents[3]
 PLENTY = Limits(256 * MIB, 60)
@@ -26,17 +27,6 @@ PLENTY = Limits(256 * MIB, 60)
 
 def run(name: str, folder: Path, argument: dict[str, Any] | None = None, limits: Limits = PLENTY, **how: Any) -> Ended:
     return run_child(f"tests.unit.kinds.children:{name}", argument or {}, folder, limits, **how)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def pids_in(path: Path) -> list[int]:
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
 def test_a_child_gets_its_argument_and_its_feed_and_nothing_of_our_environment(
