@@ -58,6 +58,8 @@ class Claimed:
     params: Mapping[str, Any]
     #: Whether even the success of this task can make a child SKIPPED.
     success_may_skip: bool
+    #: Whether its success decides nothing as long as each of its children waits for another parent.
+    may_end_unwatched: bool
     #: What must hold for the work to be done at all, as a CEL expression.
     condition: str | None
     #: The parents whose results its work needs.
@@ -76,7 +78,7 @@ VERSION_COLUMNS = """
     tv.kind, tv.file IS NOT NULL AS takes_file, tv.file -> 'until' IS NOT NULL AS takes_many, tv.config,
     tv.lease_seconds, tv.max_takeovers, tv.retries,
     tv.retry_delay_seconds, tv.retry_max_delay_seconds, tv.timeout_seconds, tv.awaits_completion, tv.success_may_skip,
-    tv.condition, tv.reads_results, tv.map, tv.notify IS NOT NULL AS tells,
+    tv.may_end_unwatched, tv.condition, tv.reads_results, tv.map, tv.notify IS NOT NULL AS tells,
     b.version_id, b.uid AS batch_uid, b.params
 """
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
-from database.keys import TaskKey
+from database.keys import WHOLE, TaskKey
 from database.prepared import Prepared, one_or_none
 from database.statuses import FAIL, RESET_AFTER_ATTEMPT, RETRY, SKIP_ITSELF, SUCCEED, SkipCause, Status, any_of
 
@@ -35,9 +35,9 @@ class Ended:
     result_place: Mapping[str, Any] | None = None
 
 
-def _finish(whose: str) -> str:
+def _finish(whose: str, before: str = "") -> str:
     return f"""
-    WITH own AS (
+    WITH {before} own AS (
         UPDATE batch_task
            SET status = CASE WHEN reset THEN '{RESET_AFTER_ATTEMPT.target}'
                              WHEN CAST(:retry_after AS float8) IS NOT NULL THEN '{RETRY.target}'
@@ -66,12 +66,63 @@ def _finish(whose: str) -> str:
     """
 
 
-_FINISH = Prepared("finish", _finish("token = CAST(:token AS uuid)"))
+_HELD = "token = CAST(:token AS uuid)"
+_FINISH = Prepared("finish", _finish(_HELD))
 _FINISH_AWAITING = text(_finish("awaits_completion AND attempt = :attempt")).bindparams(
     bindparam("details", type_=JSONB), bindparam("result_place", type_=JSONB(none_as_null=True))
 )
 _FINISH_MAPPED = text(_finish("awaits_elements AND attempt = :attempt")).bindparams(
     bindparam("details", type_=JSONB), bindparam("result_place", type_=JSONB(none_as_null=True))
+)
+
+
+# Of a row that it locks, a single statement gets what the lock has waited for, as it would of no other row. The locks
+# are shared: those that end unwatched do not wait for each other, and whoever looks waits for all of them.
+def _finish_unwatched(mine: str, watchers: str) -> str:
+    return _finish(
+        f"{_HELD} AND EXISTS (SELECT FROM unwatched)",
+        f"""
+        mine AS ({mine}), watchers AS ({watchers}),
+        unwatched AS (SELECT FROM watchers HAVING bool_and(waits_for_another)),
+        """,
+    )
+
+
+_FINISH_UNWATCHED_ELEMENT = Prepared(
+    "finish_unwatched_element",
+    _finish_unwatched(
+        f"SELECT FROM batch_task WHERE {_OWN} AND {_HELD} AND NOT reset FOR NO KEY UPDATE",
+        f"""
+        SELECT t.waits_on <> :element AS waits_for_another
+          FROM mine, batch_task t
+         WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = :task_id AND t.element = {WHOLE}
+           FOR SHARE OF t
+        """,
+    ),
+)
+
+# A row that was waited for while its batch moved to another version has other children than this statement sees.
+_FINISH_UNWATCHED = Prepared(
+    "finish_unwatched",
+    _finish_unwatched(
+        f"""
+        SELECT b.version_id
+          FROM task_batch b
+          JOIN batch_task t ON t.workflow_id = b.workflow_id AND t.batch_id = b.batch_id
+         WHERE b.workflow_id = :workflow_id AND b.batch_id = :batch_id AND t.task_id = :task_id
+           AND t.element = :element AND t.{_HELD} AND NOT t.reset
+           AND (t.version_id IS NULL OR t.version_id = b.version_id)
+           FOR NO KEY UPDATE OF t
+        """,
+        f"""
+        SELECT (c.status = '{Status.WAITING}' AND c.waits_on <> :task_id) IS TRUE AS waits_for_another
+          FROM mine
+          JOIN task_dependency d ON d.version_id = mine.version_id AND d.parent_id = :task_id
+          JOIN batch_task c ON c.workflow_id = :workflow_id AND c.batch_id = :batch_id AND c.task_id = d.child_id
+                           AND c.element = {WHOLE}
+         ORDER BY c.position FOR SHARE OF c
+        """,
+    ),
 )
 
 
@@ -82,6 +133,16 @@ def finish(tx: Connection, key: TaskKey, token: str, ended: Ended) -> Status | N
     when the attempt is not this token's any more.
     """
     return _status(one_or_none(_FINISH.execute(tx, {**key.columns, **vars(ended), "token": token})))
+
+
+def finish_unwatched(tx: Connection, key: TaskKey, token: str, ended: Ended) -> bool:
+    """Write the outcome of an attempt while all that could follow from it wait for somebody else.
+
+    Those are the children of a task whose success decides nothing then, and the mapped task of an element. False, and
+    nothing has changed, when one of them waits for this one, or when the attempt is not this token's any more.
+    """
+    statement = _FINISH_UNWATCHED_ELEMENT if key.is_element else _FINISH_UNWATCHED
+    return bool(statement.execute(tx, {**key.columns, **vars(ended), "token": token}))
 
 
 def finish_awaiting(tx: Connection, key: TaskKey, attempt: int, ended: Ended) -> Status | None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
+from database.prepared import Prepared, one_or_none
 from database.statistics import analyze_if_outgrown
 
 
@@ -38,6 +39,7 @@ class NewTask:
     #: The channels by which people are told of this task itself, as JSON values.
     notify: Sequence[Mapping[str, Any]] = ()
     map: Mapping[str, Any] | None = None
+    may_end_unwatched: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,13 @@ _TASK_IDS = text("SELECT name, task_id FROM task WHERE workflow_id = :workflow_i
 
 _CREATE_TASK_VERSION = text("""
     INSERT INTO task_version (version_id, task_id, position, kind, rule, parents, allow_failure, disabled,
-                              success_may_skip, lease_seconds, max_takeovers, retries, retry_delay_seconds,
-                              retry_max_delay_seconds, timeout_seconds, awaits_completion, notify, condition,
-                              reads_results, map, file, config)
+                              success_may_skip, may_end_unwatched, lease_seconds, max_takeovers, retries,
+                              retry_delay_seconds, retry_max_delay_seconds, timeout_seconds, awaits_completion,
+                              notify, condition, reads_results, map, file, config)
     VALUES (:version_id, :task_id, :position, :kind, :rule, :parents, :allow_failure, :disabled,
-            :success_may_skip, :lease_seconds, :max_takeovers, :retries, :retry_delay_seconds,
-            :retry_max_delay_seconds, :timeout_seconds, :awaits_completion, :notify, :condition,
-            CAST(:reads_results AS text[]), :map, :file, :config)
+            :success_may_skip, :may_end_unwatched, :lease_seconds, :max_takeovers, :retries,
+            :retry_delay_seconds, :retry_max_delay_seconds, :timeout_seconds, :awaits_completion,
+            :notify, :condition, CAST(:reads_results AS text[]), :map, :file, :config)
 """).bindparams(
     bindparam("notify", type_=JSONB(none_as_null=True)),
     bindparam("map", type_=JSONB(none_as_null=True)),
@@ -264,14 +266,17 @@ class NamedTask:
     task: str
 
 
-_NAMED = "SELECT w.workflow_id, w.name, t.task_id, t.name FROM task t JOIN workflow w USING (workflow_id) WHERE "
-_TASK_BY_ID = text(_NAMED + "t.task_id = :task_id")
+_NAMED = """
+    SELECT w.workflow_id, w.name AS workflow, t.task_id, t.name AS task FROM task t JOIN workflow w USING (workflow_id)
+     WHERE
+"""
+_TASK_BY_ID = Prepared("task_by_id", _NAMED + "t.task_id = :task_id")
 _TASK_BY_NAME = text(_NAMED + "w.name = :workflow AND t.name = :task")
 
 
 def find_task(tx: Connection, task_id: int) -> NamedTask | None:
     """The task with this id."""
-    row = tx.execute(_TASK_BY_ID, {"task_id": task_id}).one_or_none()
+    row = one_or_none(_TASK_BY_ID.execute(tx, {"task_id": task_id}))
     return None if row is None else NamedTask(*row)
 
 

@@ -100,6 +100,8 @@ class TaskVersion(Row):
     disabled: Mapped[bool]
     #: Whether even the success of this task can make a child SKIPPED, which decides what its completion locks.
     success_may_skip: Mapped[bool]
+    #: Whether its success decides nothing as long as each of its children waits for another parent.
+    may_end_unwatched: Mapped[bool] = mapped_column(server_default="false")
     lease_seconds: Mapped[int]
     #: After so many dead workers an attempt is ERROR: it would kill the next one too.
     max_takeovers: Mapped[int] = mapped_column(server_default="3")

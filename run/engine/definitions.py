@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from database.workflows import NewTask, NewVersion
+from run.engine.dependency_checker import FEW_PARENTS
 from run.workflows.channels import Channel
 from run.workflows.definition import TaskDefinition, WorkflowDefinition
-from run.workflows.trigger_rules import SUCCESS_MAY_SKIP
+from run.workflows.trigger_rules import SUCCESS_MAY_SKIP, UNDECIDED_BY_SUCCESS
 
 
 def new_version(definition: WorkflowDefinition) -> NewVersion:
@@ -21,7 +23,7 @@ def new_version(definition: WorkflowDefinition) -> NewVersion:
         params=definition.params,
         definition=definition.model_dump(mode="json"),
         digest=definition.digest,
-        tasks=[_new_task(task, success_may_skip=task.name in skippable) for task in definition.tasks],
+        tasks=with_crowds(_new_task(task, success_may_skip=task.name in skippable) for task in definition.tasks),
         deadline_seconds=definition.deadline_seconds,
         on_missed_deadline=definition.on_missed_deadline,
         notify=_channels(definition.notify),
@@ -36,6 +38,18 @@ def _tasks_that_success_may_skip(tasks: Sequence[TaskDefinition]) -> set[str]:
         if task.disabled or task.rule in SUCCESS_MAY_SKIP or found.intersection(task.needs):
             found.add(task.name)
     return found
+
+
+def with_crowds(tasks: Iterable[NewTask]) -> list[NewTask]:
+    """These tasks, which now know whether only such are below them that remember one of their many parents."""
+    found = list(tasks)
+    crowded = {task.name for task in found if len(task.needs) > FEW_PARENTS and task.rule in UNDECIDED_BY_SUCCESS}
+    above_crowds = {parent for task in found if task.name in crowded for parent in task.needs}
+    above_others = {parent for task in found if task.name not in crowded for parent in task.needs}
+    return [
+        replace(task, may_end_unwatched=task.name in above_crowds - above_others and not task.success_may_skip)
+        for task in found
+    ]
 
 
 def _new_task(task: TaskDefinition, *, success_may_skip: bool) -> NewTask:

@@ -37,7 +37,7 @@ from run.engine.outcomes import (
 )
 from run.engine.results import LargeResults, Results
 from run.engine.work import make_work
-from run.engine.writing import CameOfIt, LaterAgain, write, write_patiently
+from run.engine.writing import CameOfIt, LaterAgain, write_patiently
 from run.errors import Rejected, Unavailable
 from run.kinds.kind import AwaitsCompletion, Finished, GoesOn, Kind, Progress, Skipped, Work
 from run.pubsub.messages import execute_message
@@ -94,7 +94,7 @@ class TaskLife:
     def _live(self, claimed: Claimed, patience: float) -> None:
         came_of_it = self._do_the_work(claimed, patience)
         with self._leases.held(claimed, to_be_given_back=False):
-            checked = write_patiently(self._database, lambda tx: write(tx, claimed, came_of_it))
+            checked = write_patiently(self._database, claimed, came_of_it)
         if isinstance(came_of_it, Outcome):
             log_outcome(claimed.attempt, came_of_it, checked, names_for_logs(claimed))
         elif isinstance(came_of_it, Expands):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from database.attempts import Claimed, await_completion, let_go
 from database.cancellations import request_cancellation, return_lost
 from database.collecting import set_files_aside
-from database.endings import finish
+from database.endings import finish, finish_unwatched
 from database.errors import DatabaseUnavailable
 from database.places import store_places
 from database.sessions import Database, Transaction
@@ -30,8 +30,6 @@ WRITING_SECONDS = 20.0
 #: The first and the longest pause between two tries, in seconds.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class LaterAgain:
@@ -44,19 +42,20 @@ class LaterAgain:
 CameOfIt: TypeAlias = Outcome | GoesOn | AwaitsCompletion | Expands | LaterAgain
 
 
-def write_patiently(database: Database, write: Callable[[Transaction], T | None]) -> T | None:
-    """Run `write`, which returns None where the attempt is in other hands, until the database has answered.
+def write_patiently(database: Database, claimed: Claimed, came_of_it: CameOfIt) -> Checked | None:
+    """Write what came of the work, and what follows from it; None when the attempt is in other hands.
 
-    Raises DatabaseUnavailable when it has not for too long; then the attempt's lease brings it back.
+    It is tried until the database has answered. Raises DatabaseUnavailable when it has not for too long; then the
+    attempt's lease brings it back.
     """
     # A COMMIT whose answer is lost may have taken effect. Then the next try finds the attempt to be nobody's, as if it
     # were in other hands, and changes nothing: `return_lost` touches only attempts that were taken away. So what the
     # earlier try has come to is what counts. Where that try was undone after all and somebody else has the attempt now,
     # its tasks are published without being NEW, which starts nothing; and what is NEW, the sweep would publish too.
-    came_to: list[T] = []
+    came_to: list[Checked] = []
 
-    def write_and_keep(tx: Transaction) -> T | None:
-        written = write(tx)
+    def write_and_keep(tx: Transaction) -> Checked | None:
+        written = _write(tx, claimed, came_of_it)
         if written is not None:
             came_to.append(written)
         return written
@@ -64,6 +63,8 @@ def write_patiently(database: Database, write: Callable[[Transaction], T | None]
     until, pause = time.monotonic() + WRITING_SECONDS, FIRST_PAUSE_SECONDS
     while True:
         try:
+            if _ends_unwatched(database, claimed, came_of_it):
+                return Checked()
             written = database.transact(write_and_keep)
         except DatabaseUnavailable as error:
             if time.monotonic() + pause > until:
@@ -75,8 +76,23 @@ def write_patiently(database: Database, write: Callable[[Transaction], T | None]
             return came_to[-1] if written is None and came_to else written
 
 
-def write(tx: Transaction, claimed: Claimed, came_of_it: CameOfIt) -> Checked | None:
-    """Write what came of the work, and what follows from it; None when the attempt is in other hands."""
+def _ends_unwatched(database: Database, claimed: Claimed, came_of_it: CameOfIt) -> bool:
+    """Whether it was an end from which nothing follows, and is written: that is a statement by itself."""
+    if not isinstance(came_of_it, Outcome) or not _may_end_unwatched(claimed, came_of_it):
+        return False
+    ended = came_of_it.ended(claimed)
+    return database.run_alone(lambda tx: finish_unwatched(tx, claimed.key, claimed.token, ended))
+
+
+def _may_end_unwatched(claimed: Claimed, outcome: Outcome) -> bool:
+    if outcome.moved:
+        return False
+    if claimed.key.is_element:
+        return outcome.status is not Status.ERROR
+    return claimed.may_end_unwatched and outcome.status is Status.SUCCESS and not claimed.tells
+
+
+def _write(tx: Transaction, claimed: Claimed, came_of_it: CameOfIt) -> Checked | None:
     match came_of_it:
         case Outcome():
             return _complete(tx, claimed, came_of_it)

@@ -53,7 +53,7 @@ class TaskHandler:
                 return find_task(tx, address.task_id)
             return find_task_by_name(tx, address.workflow or "", address.task_name or "")
 
-        found = self._database.transact(find)
+        found = self._database.run_alone(find)
         if found is None:
             raise Rejected(f"there is no task {_words(address)}")
         return found

@@ -16,6 +16,7 @@ from database.migrating import migrate
 from database.sessions import Database
 from database.transitions import FIRST_REPUBLISH_SECONDS
 from database.workflows import NewTask, NewVersion, store_version
+from run.engine.definitions import with_crowds
 from run.local.postgres import Postgres
 from run.local.pubsub_emulator import PubSubEmulator
 from run.local.service import Service
@@ -168,7 +169,7 @@ def _new_version(workflow: DrawnWorkflow, plan: Plan) -> NewVersion:
         params={},
         definition={},
         digest=workflow.name,
-        tasks=[_new_task(workflow, task, plan, may_skip=task.name in skippable) for task in workflow.tasks],
+        tasks=with_crowds(_new_task(workflow, task, plan, may_skip=task.name in skippable) for task in workflow.tasks),
     )
 
 
