@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from benchmarks.__main__ import main
 from benchmarks.figures import percentile, rounded
 from benchmarks.goals import GOALS, Better, Goal
+from benchmarks.measures.layer import completions_in
 from benchmarks.room import TEMPLATE, open_room
 from benchmarks.shapes import TEN_TASKS, chain, chains, fan, join, layers
 from benchmarks.statements import Logged, logged_statements, read_statements
@@ -47,6 +48,14 @@ def test_a_prepared_statement_is_known_by_what_it_was_prepared_from() -> None:
 
 def test_what_frames_a_transaction_is_not_counted_as_a_statement_of_ours() -> None:
     assert [one.text.split()[0] for one in Logged(read_statements(LOG)).own] == ["EXECUTE", "SELECT"]
+
+
+def test_what_ends_an_attempt_is_counted_with_what_was_tried_first() -> None:
+    said = "2026-11-21 10:25:36.931 UTC [71] LOG:  duration: 1.000 ms  statement: "
+    claim, in_vain = f"{said}WITH claimed INSERT INTO task_log", f"{said}WITH own UPDATE task_log"
+    whole = [f"{said}BEGIN; UPDATE task_log", f"{said}SELECT 1", f"{said}COMMIT"]
+    logged = Logged(read_statements([claim, in_vain, *whole, claim, f"{said}SELECT 2", in_vain]))
+    assert [len(one) for one in completions_in(logged)] == [4, 1]
 
 
 @pytest.mark.parametrize(
