@@ -76,8 +76,8 @@ _FINISH_MAPPED = text(_finish("awaits_elements AND attempt = :attempt")).bindpar
 )
 
 
-# Of a row that it locks, a single statement gets what the lock has waited for, as it would of no other row. The locks
-# are shared: those that end unwatched do not wait for each other, and whoever looks waits for all of them.
+# Of a row that it locks, a single statement gets what the lock has waited for, as it would of no other row. Shared
+# locks would do, but those that come later pass whoever waits for an exclusive one: docs/decisions has the figures.
 def _finish_unwatched(mine: str, watchers: str) -> str:
     return _finish(
         f"{_HELD} AND EXISTS (SELECT FROM unwatched)",
@@ -96,12 +96,13 @@ _FINISH_UNWATCHED_ELEMENT = Prepared(
         SELECT t.waits_on <> :element AS waits_for_another
           FROM mine, batch_task t
          WHERE t.workflow_id = :workflow_id AND t.batch_id = :batch_id AND t.task_id = :task_id AND t.element = {WHOLE}
-           FOR SHARE OF t
+           FOR NO KEY UPDATE OF t
         """,
     ),
 )
 
-# A row that was waited for while its batch moved to another version has other children than this statement sees.
+# A row that was waited for while its batch moved to another version has other children than this statement sees. Each
+# child is looked up by its whole key, in the order of locks, also by a plan that was made when the tables were small.
 _FINISH_UNWATCHED = Prepared(
     "finish_unwatched",
     _finish_unwatched(
@@ -115,12 +116,19 @@ _FINISH_UNWATCHED = Prepared(
            FOR NO KEY UPDATE OF t
         """,
         f"""
-        SELECT (c.status = '{Status.WAITING}' AND c.waits_on <> :task_id) IS TRUE AS waits_for_another
-          FROM mine
-          JOIN task_dependency d ON d.version_id = mine.version_id AND d.parent_id = :task_id
-          JOIN batch_task c ON c.workflow_id = :workflow_id AND c.batch_id = :batch_id AND c.task_id = d.child_id
-                           AND c.element = {WHOLE}
-         ORDER BY c.position FOR SHARE OF c
+        SELECT child.waits_for_another
+          FROM (
+              SELECT d.child_id FROM mine
+                JOIN task_dependency d ON d.version_id = mine.version_id AND d.parent_id = :task_id
+               ORDER BY d.child_position
+          ) below
+         CROSS JOIN LATERAL (
+              SELECT (c.status = '{Status.WAITING}' AND c.waits_on <> :task_id) IS TRUE AS waits_for_another
+                FROM batch_task c
+               WHERE c.workflow_id = :workflow_id AND c.batch_id = :batch_id AND c.task_id = below.child_id
+                 AND c.element = {WHOLE}
+                 FOR NO KEY UPDATE
+          ) child
         """,
     ),
 )

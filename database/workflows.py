@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.expression import bindparam
 
-from database.prepared import Prepared, one_or_none
+from database.prepared import Prepared
 from database.statistics import analyze_if_outgrown
 
 
@@ -270,14 +270,14 @@ _NAMED = """
     SELECT w.workflow_id, w.name AS workflow, t.task_id, t.name AS task FROM task t JOIN workflow w USING (workflow_id)
      WHERE
 """
-_TASK_BY_ID = Prepared("task_by_id", _NAMED + "t.task_id = :task_id")
+# The tasks of a workflow have numbers beside each other, and the messages of a batch come together.
+_TASKS_FROM = Prepared("tasks_from", _NAMED + "t.task_id >= :task_id ORDER BY t.task_id LIMIT 100")
 _TASK_BY_NAME = text(_NAMED + "w.name = :workflow AND t.name = :task")
 
 
-def find_task(tx: Connection, task_id: int) -> NamedTask | None:
-    """The task with this id."""
-    row = one_or_none(_TASK_BY_ID.execute(tx, {"task_id": task_id}))
-    return None if row is None else NamedTask(*row)
+def tasks_from(tx: Connection, task_id: int) -> list[NamedTask]:
+    """The task with this id, if there is one, and up to a hundred with the ids after it."""
+    return [NamedTask(*row) for row in _TASKS_FROM.execute(tx, {"task_id": task_id})]
 
 
 def find_task_by_name(tx: Connection, workflow: str, task: str) -> NamedTask | None:

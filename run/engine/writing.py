@@ -78,13 +78,13 @@ def write_patiently(database: Database, claimed: Claimed, came_of_it: CameOfIt) 
 
 def _ends_unwatched(database: Database, claimed: Claimed, came_of_it: CameOfIt) -> bool:
     """Whether it was an end from which nothing follows, and is written: that is a statement by itself."""
-    if not isinstance(came_of_it, Outcome) or not _may_end_unwatched(claimed, came_of_it):
+    if not isinstance(came_of_it, Outcome) or not _may_decide_nothing(claimed, came_of_it):
         return False
     ended = came_of_it.ended(claimed)
     return database.run_alone(lambda tx: finish_unwatched(tx, claimed.key, claimed.token, ended))
 
 
-def _may_end_unwatched(claimed: Claimed, outcome: Outcome) -> bool:
+def _may_decide_nothing(claimed: Claimed, outcome: Outcome) -> bool:
     if outcome.moved:
         return False
     if claimed.key.is_element:

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 from database.completions import StoredCompletion
 from database.keys import WHOLE, TaskKey
-from database.sessions import Database, Transaction
+from database.sessions import Database
 from database.statuses import Status
-from database.workflows import NamedTask, find_task, find_task_by_name
+from database.workflows import NamedTask, find_task_by_name, tasks_from
 from run.engine.completions import take_completion
 from run.engine.life import TaskLife
 from run.engine.stored_values import storable
@@ -19,6 +19,9 @@ from run.pubsub.messages import CompletedMessage, TaskAddress, TaskMessage
 
 logger = logging.getLogger(__name__)
 
+#: So many tasks are remembered, and hardly more.
+MOST_KNOWN = 10_000
+
 
 class TaskHandler:
     """Finds the task that a message means, and lets it live."""
@@ -26,8 +29,9 @@ class TaskHandler:
     def __init__(self, database: Database, life: TaskLife) -> None:
         self._database = database
         self._life = life
-        # A task's ids and names never change, so that a found one may be remembered.
-        self._find = lru_cache(maxsize=10_000)(self._find_in_database)
+        # A task's ids and names never change, so that found ones may be remembered.
+        self._known: dict[int, NamedTask] = {}
+        self._find_by_name = lru_cache(maxsize=MOST_KNOWN)(self._find_by_name_in_database)
 
     def execute(self, message: TaskMessage, _delivery: Delivery) -> None:
         """Run the task if it may start; raises Rejected when there is no such task or batch."""
@@ -47,22 +51,28 @@ class TaskHandler:
         logger.info("%s is said to be %s", task.task, message.status, extra=names)
         self._life.publish(key.batch_id, checked.released, checked.elements)
 
-    def _find_in_database(self, address: TaskAddress) -> NamedTask:
-        def find(tx: Transaction) -> NamedTask | None:
-            if address.task_id is not None:
-                return find_task(tx, address.task_id)
-            return find_task_by_name(tx, address.workflow or "", address.task_name or "")
+    def _find(self, address: TaskAddress) -> NamedTask:
+        return self._find_by_name(address) if address.task_id is None else self._find_by_id(address.task_id)
 
-        found = self._database.run_alone(find)
+    def _find_by_id(self, task_id: int) -> NamedTask:
+        known = self._known.get(task_id)
+        if known is not None:
+            return known
+        found = {task.task_id: task for task in self._database.run_alone(lambda tx: tasks_from(tx, task_id))}
+        if task_id not in found:
+            raise Rejected(f"there is no task {task_id}")
+        kept = self._known if len(self._known) < MOST_KNOWN else {}
+        self._known = {**kept, **found}
+        return found[task_id]
+
+    def _find_by_name_in_database(self, address: TaskAddress) -> NamedTask:
+        workflow, name = address.workflow or "", address.task_name or ""
+        found = self._database.run_alone(lambda tx: find_task_by_name(tx, workflow, name))
         if found is None:
-            raise Rejected(f"there is no task {_words(address)}")
+            raise Rejected(f"there is no task {workflow}.{name}")
         return found
 
 
 def _key(task: NamedTask, message: TaskMessage | CompletedMessage) -> TaskKey:
     element = WHOLE if message.element is None else message.element
     return TaskKey(task.workflow_id, message.batch_id, task.task_id, element)
-
-
-def _words(address: TaskAddress) -> str:
-    return f"{address.workflow}.{address.task_name}" if address.task_id is None else str(address.task_id)

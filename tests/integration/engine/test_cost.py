@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
 from database.attempts import claim, claim_without_file
-from database.endings import Ended, finish
+from database.endings import Ended, finish, finish_unwatched
 from database.sessions import Database, Transaction
 from database.statuses import Status
 from database.sweeping import dead_attempts, due_messages, due_work, take_chores
@@ -131,6 +132,8 @@ def test_no_statement_of_a_hop_or_of_the_sweep_reads_a_whole_table_when_a_millio
     def hop_and_sweep(tx: Transaction) -> None:
         assert claim(tx, grown.key("b"), TOKEN, ["told"]) is None
         assert claim_without_file(tx, key, TOKEN, ["told"]) is not None
+        for one in (key, replace(key, element=0)):
+            assert not finish_unwatched(tx, one, TOKEN, Ended(Status.SUCCESS))
         assert finish(tx, key, TOKEN, Ended(Status.SUCCESS)) is Status.SUCCESS
         check_and_trigger_children(tx, key, succeeded=True, may_skip=False)
         end_batch_if_done(tx, key.batch)
@@ -140,7 +143,7 @@ def test_no_statement_of_a_hop_or_of_the_sweep_reads_a_whole_table_when_a_millio
         take_chores(tx)
 
     plans = plans_of(grown, hop_and_sweep)
-    assert len(plans) >= 9
+    assert len(plans) >= 11
     for plan in plans:
         assert not re.search(r"Seq Scan on (task_log|batch_task|task_batch)\b", plan), plan
     closing = [plan for plan in plans if "task_log" in plan]
