@@ -276,7 +276,7 @@ _TASK_BY_NAME = text(_NAMED + "w.name = :workflow AND t.name = :task")
 
 
 def tasks_from(tx: Connection, task_id: int) -> list[NamedTask]:
-    """The task with this id, if there is one, and up to a hundred with the ids after it."""
+    """The task with this id, if there is one, and those with the next ids: a hundred in all."""
     return [NamedTask(*row) for row in _TASKS_FROM.execute(tx, {"task_id": task_id})]
 
 

@@ -16,7 +16,7 @@ from database.workflows import NewTask, NewVersion, StoredVersion, current_versi
 from run.engine.batch_identity import join_batch_by_id
 from run.engine.channels import Channels
 from run.engine.completions import take_completion
-from run.engine.definitions import with_crowds
+from run.engine.definitions import with_unwatched_ends
 from run.engine.due import DueTasks
 from run.engine.life import TaskLife
 from run.engine.moved import TaskOfBatch, Who
@@ -185,7 +185,9 @@ class EngineRoom:
             definition={"needs": {name: list(parents) for name, parents in needs.items()}},
             digest=f"{needs}{details}{batch}{of_version}",
             **of_version,
-            tasks=with_crowds(_task(name, parents, (details or {}).get(name, {})) for name, parents in needs.items()),
+            tasks=with_unwatched_ends(
+                _task(name, parents, (details or {}).get(name, {})) for name, parents in needs.items()
+            ),
         )
         return self.database.transact(lambda tx: store_version(tx, new))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-#: Dead, whoever has to bury them: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+#: Dead, and not yet, or just now, waited for by its parent: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
 _DEAD = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 
 

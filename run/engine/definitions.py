@@ -23,7 +23,9 @@ def new_version(definition: WorkflowDefinition) -> NewVersion:
         params=definition.params,
         definition=definition.model_dump(mode="json"),
         digest=definition.digest,
-        tasks=with_crowds(_new_task(task, success_may_skip=task.name in skippable) for task in definition.tasks),
+        tasks=with_unwatched_ends(
+            _new_task(task, success_may_skip=task.name in skippable) for task in definition.tasks
+        ),
         deadline_seconds=definition.deadline_seconds,
         on_missed_deadline=definition.on_missed_deadline,
         notify=_channels(definition.notify),
@@ -40,8 +42,8 @@ def _tasks_that_success_may_skip(tasks: Sequence[TaskDefinition]) -> set[str]:
     return found
 
 
-def with_crowds(tasks: Iterable[NewTask]) -> list[NewTask]:
-    """These tasks, which now know whether only such are below them that remember one of their many parents."""
+def with_unwatched_ends(tasks: Iterable[NewTask]) -> list[NewTask]:
+    """These tasks, each with whether its success decides nothing as long as its children wait for other parents."""
     found = list(tasks)
     crowded = {task.name for task in found if len(task.needs) > FEW_PARENTS and task.rule in UNDECIDED_BY_SUCCESS}
     above_crowds = {parent for task in found if task.name in crowded for parent in task.needs}

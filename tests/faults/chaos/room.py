@@ -16,7 +16,7 @@ from database.migrating import migrate
 from database.sessions import Database
 from database.transitions import FIRST_REPUBLISH_SECONDS
 from database.workflows import NewTask, NewVersion, store_version
-from run.engine.definitions import with_crowds
+from run.engine.definitions import with_unwatched_ends
 from run.local.postgres import Postgres
 from run.local.pubsub_emulator import PubSubEmulator
 from run.local.service import Service
@@ -169,7 +169,9 @@ def _new_version(workflow: DrawnWorkflow, plan: Plan) -> NewVersion:
         params={},
         definition={},
         digest=workflow.name,
-        tasks=with_crowds(_new_task(workflow, task, plan, may_skip=task.name in skippable) for task in workflow.tasks),
+        tasks=with_unwatched_ends(
+            _new_task(workflow, task, plan, may_skip=task.name in skippable) for task in workflow.tasks
+        ),
     )
 
 
